@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"time"
@@ -30,6 +32,10 @@ type journalSource struct {
 	// see records; nil of it: no callback gets it. nil: there are none.
 	edit func(due []string, r guardrail.Logged) (*guardrail.Logged, error)
 	now  func() time.Time // nil: clock.Now
+	// spent is what a holder has spent so far, and resets when the window of one of his budgets ends, zero if it does not.
+	// nil: nothing is told of either.
+	spent  func(kind, id string) int64
+	resets func(holder, budget string) time.Time
 }
 
 // callbackSource is the node's journal with what was said, where it is kept.
@@ -47,6 +53,7 @@ func (n *Node) callbackSource() journalSource {
 			return chain.Logged(n.ctx, due, r)
 		},
 		key: n.state.Key, user: n.state.User,
+		spent: func(kind, id string) int64 { return int64(n.state.Totals(kind, id).Cost) }, resets: n.budgetResets,
 		said: func(requestID, keyID string) (*contents.Content, error) {
 			if n.contents == nil {
 				return nil, nil
@@ -77,6 +84,7 @@ func (s journalSource) Read(sub *callback.Subscription, from uint64, limit int) 
 	}
 	cat := s.catalog()
 	pluginOf := pluginNames(cat)
+	known := &books{map[string]int64{}, map[string]time.Time{}}
 	out := make([]callback.Record, 0, len(records))
 	size := 0
 	for i := range records {
@@ -84,7 +92,7 @@ func (s journalSource) Read(sub *callback.Subscription, from uint64, limit int) 
 		if r.Flags.Has(ledger.Adjustment) || !sub.Wants(callbackStatus(r), r.Callbacks, pluginOf) {
 			continue // is no request, or none of this sink's
 		}
-		told := s.record(r, cat)
+		told := s.record(r, cat, known)
 		if sub.Content {
 			if s.time().Sub(r.Time.Std()) < saidAfter || size > saidBytes {
 				return out, r.Number, nil
@@ -130,7 +138,7 @@ func (s journalSource) tell(r *ledger.Record, told *callback.Record) error {
 		return fmt.Errorf("read what request %s said: %w", r.RequestID, err)
 	}
 	if said != nil && said.Time == r.Time { // clients may choose an id twice
-		told.Request, told.Response, told.Truncated = said.Request, said.Response, said.Truncated
+		told.Request, told.Response, told.Truncated, told.UserAgent = said.Request, said.Response, said.Truncated, said.UserAgent
 	}
 	return nil
 }
@@ -172,22 +180,97 @@ func pluginNames(cat *resource.Catalog) func(name string) string {
 	}
 }
 
-func (s journalSource) record(r *ledger.Record, cat *resource.Catalog) callback.Record {
+func (s journalSource) record(r *ledger.Record, cat *resource.Catalog, known *books) callback.Record {
 	out := callbackRecord(r, cat)
 	if s.key != nil {
 		if k, ok := s.key(r.KeyID); ok {
-			out.KeyName, out.KeyBudget = k.Name, moneyOf(cat, &k.Allowance)
+			out.KeyName = k.Name
+			if t := moneyTerms(cat, &k.Allowance); t != nil {
+				out.KeyBudget, out.Books.KeyResets = new(int64(t.USD)), known.resets(s, resource.HolderKey+"/"+k.ID, t.Name)
+			}
+			if m := logMetadata(k.Metadata); m != nil {
+				out.LogMetadata = m
+			}
 		}
 	}
+	if s.user != nil {
+		if u, ok := s.user(r.UserID); ok {
+			out.Books.UserBudget = moneyOf(cat, &u.Allowance)
+		}
+	}
+	b := &out.Books
+	b.KeySpend, b.UserSpend, b.TeamSpend = known.spent(s, resource.HolderKey, r.KeyID), known.spent(s, resource.HolderUser, r.UserID), known.spent(s, resource.HolderTeam, r.TeamID)
 	return out
+}
+
+// books are what was looked up for the records that are read at a time: many have the same holders.
+type books struct {
+	spendings map[string]int64     // by holder
+	ends      map[string]time.Time // of windows
+}
+
+func (b *books) spent(s journalSource, kind, id string) *int64 {
+	if s.spent == nil || id == "" {
+		return nil
+	}
+	holder := kind + "/" + id
+	nano, ok := b.spendings[holder]
+	if !ok {
+		nano = s.spent(kind, id)
+		b.spendings[holder] = nano
+	}
+	return &nano
+}
+
+func (b *books) resets(s journalSource, holder, budget string) time.Time {
+	if s.resets == nil {
+		return time.Time{}
+	}
+	at, ok := b.ends[holder]
+	if !ok {
+		at = s.resets(holder, budget)
+		b.ends[holder] = at
+	}
+	return at
+}
+
+// budgetResets is when the window of a holder's budget that is now ends; zero: it does not, or nothing was spent in it.
+func (n *Node) budgetResets(holder, budget string) time.Time {
+	now := resource.At(time.Now())
+	for _, a := range n.state.Accounts(holder) {
+		if string(a.ID) == holder+"/"+budget && a.Window.Contains(now) && a.Window.End != 0 {
+			return a.Window.End.Std()
+		}
+	}
+	return time.Time{}
+}
+
+// logMetadata is what LiteLLM has in a holder's metadata for logs of spending; nil: nothing.
+func logMetadata(metadata json.RawMessage) json.RawMessage {
+	const member = "spend_logs_metadata"
+	if !bytes.Contains(metadata, []byte(member)) { // mostly so
+		return nil
+	}
+	var m map[string]json.RawMessage
+	if json.Unmarshal(metadata, &m) != nil || !bytes.HasPrefix(m[member], []byte("{")) {
+		return nil
+	}
+	return m[member]
 }
 
 // moneyOf is the limit of the first window of money that counts for all models; nil: there is none.
 func moneyOf(cat *resource.Catalog, a *resource.Allowance) *int64 {
+	if t := moneyTerms(cat, a); t != nil {
+		return new(int64(t.USD))
+	}
+	return nil
+}
+
+func moneyTerms(cat *resource.Catalog, a *resource.Allowance) *resource.Terms {
 	terms, _ := cat.Terms(a.Budgets, a.BudgetID)
 	for i := range terms {
 		if t := &terms[i]; t.Tokens == nil && t.Requests == nil && t.GPUSeconds == nil && len(t.Models) == 0 {
-			return new(int64(t.USD))
+			return t
 		}
 	}
 	return nil
@@ -222,7 +305,7 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 // holders fills in what the catalog says of those for whom the request was.
 func holders(r *callback.Record, cat *resource.Catalog) {
 	if t, ok := cat.Team(r.TeamID); ok {
-		r.TeamName, r.TeamBudget = t.Name, moneyOf(cat, &t.Allowance)
+		r.TeamName, r.TeamBudget, r.LogMetadata = t.Name, moneyOf(cat, &t.Allowance), logMetadata(t.Metadata)
 	}
 	if o, ok := cat.Organization(r.OrganizationID); ok {
 		r.OrganizationName = o.Name

@@ -34,14 +34,23 @@ func TestJournalSource(t *testing.T) {
 		Organizations: []*resource.Organization{{Meta: resource.Meta{ID: "org_1"}, Name: "corp"}},
 		Projects:      []*resource.Project{{Meta: resource.Meta{ID: "proj_1"}, Name: "search"}},
 	})
+	looked := 0
 	src := journalSource{
 		journal: j, catalog: func() *resource.Catalog { return cat }, now: func() time.Time { return now.Add(time.Hour) },
 		key: func(string) (*resource.Key, bool) {
-			k := &resource.Key{Name: "notebook"}
+			k := &resource.Key{Meta: resource.Meta{ID: "key_1"}, Name: "notebook"}
+			k.Metadata = []byte(`{"spend_logs_metadata":{"cost_center":"7"},"logging":["secret"]}`)
 			k.Budgets = []resource.Terms{{Tokens: new(int64(9))}, {USD: 5_000_000_000}}
 			return k, true
 		},
 		user: func(string) (*resource.User, bool) { return &resource.User{Email: "ann@corp"}, true },
+		spent: func(kind, id string) int64 {
+			looked++
+			return map[string]int64{"key/key_1": 7, "user/user_1": 8, "team/team_1": 0}[kind+"/"+id]
+		},
+		resets: func(holder, budget string) time.Time {
+			return map[string]time.Time{"key/key_1/": now}[holder+"/"+budget]
+		},
 	}
 	for range 20 {
 		err := j.Settle(0, &ledger.Record{
@@ -65,6 +74,14 @@ func TestJournalSource(t *testing.T) {
 	if r.APIBase != "https://llm.corp/v1" || !r.Cached || r.Path != "/v1/chat/completions" || r.OrganizationName != "corp" || r.ProjectName != "search" ||
 		!slices.Equal(r.AccessGroups, []string{"premium"}) || r.KeyName != "notebook" || r.KeyBudget == nil || *r.KeyBudget != 5_000_000_000 || r.TeamBudget != nil {
 		t.Errorf("got %+v", r)
+	}
+	b := r.Books
+	if b.KeySpend == nil || *b.KeySpend != 7 || *b.UserSpend != 8 || *b.TeamSpend != 0 || b.UserBudget != nil || !b.KeyResets.Equal(now) || string(r.LogMetadata) != `{"cost_center":"7"}` {
+		t.Errorf("the books say %+v, metadata %s", b, r.LogMetadata)
+	}
+	looked = 0
+	if got, _, err := src.Read(&callback.Subscription{}, 0, 20); err != nil || len(got) != 20 || looked != 3 {
+		t.Errorf("for %d records, %v, the books were asked %d times, want 3", len(got), err, looked)
 	}
 	if r.Address != "" || r.UserEmail != "" {
 		t.Errorf("a callback without contents is told of %q at %q", r.UserEmail, r.Address)

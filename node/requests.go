@@ -72,7 +72,7 @@ func (n *Node) startRequests() (err error) {
 
 // keepContent keeps what a request said.
 func (n *Node) keepContent(s proxy.Said) {
-	c := contents.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
+	c := contents.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated, UserAgent: s.UserAgent}
 	c.CustomerID, c.Tags = s.Customer, s.Tags
 	if k := s.Who.Key; k != nil {
 		c.KeyID, c.UserID, c.ProjectID = k.ID, k.UserID, k.ProjectID

@@ -65,8 +65,11 @@ type Config struct {
 	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
 	HungAfter   time.Duration // silence of a plugin, although asked, after which it is killed; 0: 10 s
 
-	// StoppedAfter is for how long a plugin that a signal has stopped may stand still before it is killed; 0: 250 ms.
+	// StoppedAfter is for how long a plugin that a signal has stopped may stand still before it is killed; 0: 50 ms.
 	StoppedAfter time.Duration
+	// SilentAfter is for how long a plugin that has let three questions in a row pass their deadline may still answer
+	// none, asleep, before it is killed; 0: 200 ms.
+	SilentAfter time.Duration
 }
 
 // Sources is who asks secret sources; *secretsource.Cache is one.
@@ -116,7 +119,7 @@ type Status struct {
 	PID      int   // 0: no process
 	RSS      int64 // bytes
 	Restarts int
-	Error    string   // the last one
+	Error    string   // the last one; of a callback that runs, why its sink does not take records
 	Output   []string // the last lines that it wrote
 	HoldBack int      // bytes by which the guardrail delays the text of a stream
 	HoldAll  bool     // the guardrail delays a stream to its end
@@ -134,7 +137,8 @@ func NewHost(cfg Config) *Host {
 	cfg.RestartMax = cmp.Or(cfg.RestartMax, 30*time.Second)
 	cfg.Crashes = cmp.Or(cfg.Crashes, 5)
 	cfg.HungAfter = cmp.Or(cfg.HungAfter, 10*time.Second)
-	cfg.StoppedAfter = cmp.Or(cfg.StoppedAfter, 250*time.Millisecond)
+	cfg.SilentAfter = cmp.Or(cfg.SilentAfter, 200*time.Millisecond)
+	cfg.StoppedAfter = cmp.Or(cfg.StoppedAfter, 50*time.Millisecond)
 	cfg.WorkDir = cmp.Or(cfg.WorkDir, cfg.Dir)
 	if cfg.Args == nil {
 		cfg.Args = []string{"plugin", "serve"}
@@ -268,6 +272,7 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
 	}
 	h.running[k] = v
+	h.metrics.restarts.WithLabelValues(string(v.kind), v.name) // counts from 0 on
 	v.start()
 	return nil
 }
@@ -463,7 +468,7 @@ func (h *Host) Status() []Status {
 	for _, v := range h.running {
 		s := v.status()
 		if v.queue != nil {
-			s.Mark = v.queue.Mark()
+			s.Mark, s.Error = v.queue.Mark(), cmp.Or(s.Error, v.queue.Failing())
 		}
 		list = append(list, s)
 	}

@@ -144,7 +144,7 @@ func stopped(pid int) bool {
 
 func TestHost_Stopped(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, plugins.Config{HungAfter: time.Hour, StoppedAfter: time.Hour})
+	h := newHost(t, plugins.Config{HungAfter: time.Hour, StoppedAfter: time.Hour, SilentAfter: time.Hour})
 	spec := guard("p", "probe", "")
 	spec.Deadline = 100 * time.Millisecond
 	syncReady(t, h, spec)
@@ -209,6 +209,38 @@ func TestHost_HungIsReplaced(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A process that is silent while questions pass their deadlines is replaced long before one of which nobody wants anything.
+func TestHost_SilentIsReplaced(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("this system does not tell")
+	}
+	h := newHost(t, plugins.Config{HungAfter: time.Hour, StoppedAfter: time.Hour, SilentAfter: time.Millisecond})
+	spec := guard("p", "probe", "")
+	spec.Deadline = 100 * time.Millisecond
+	syncReady(t, h, spec)
+	pid := waitRunning(t, h, 0)
+	if err := launch.Signal(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the guardrail judges again", func() bool {
+		return before(t, h, "hello").Action == guardrail.Pass && h.Status()[0].PID != pid
+	})
+}
+
+// Who runs a plugin that ends before it is ready is told how it ended, and what it wrote.
+func TestHost_EndsEarly(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{RestartMin: time.Millisecond})
+	if err := h.Sync([]plugins.Spec{guard("p", "unlicensed", "")}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the status says why", func() bool {
+		s := h.Status()[0]
+		return strings.Contains(s.Error, "ended before it was ready (exit status 3)") && slices.Contains(s.Output, "there is no license")
+	})
 }
 
 // Nothing is shown any more of a guardrail that is no more.

@@ -47,6 +47,9 @@ func TestMain(m *testing.M) {
 		case "mute":
 			serveMute()
 			return
+		case "unlicensed":
+			fmt.Fprintln(os.Stderr, "there is no license")
+			os.Exit(3)
 		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

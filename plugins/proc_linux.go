@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -32,13 +33,33 @@ func residentBytes(pid int) (int64, error) {
 }
 
 // stands says whether a signal has stopped the process. A debugger that looks at it has not.
-func stands(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func stands(pid int) bool { return stateIn(fmt.Sprintf("/proc/%d/stat", pid)) == 'T' }
+
+// idle says whether no thread of the process runs, waits for its turn at a processor, or for memory or a disk. It is false of one that has ended.
+func idle(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return false
+	}
+	for _, t := range threads {
+		if s := stateIn(t); s == 'R' || s == 'D' {
+			return false
+		}
+	}
+	return true
+}
+
+// stateIn reads the letter of a state, 0 without one.
+func stateIn(path string) byte {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return false // it has ended, which is seen elsewhere
+		return 0 // it has ended, which is seen elsewhere
 	}
 	_, rest, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" ")) // behind the name, which may hold anything
-	return bytes.HasPrefix(rest, []byte("T"))
+	if len(rest) == 0 {
+		return 0
+	}
+	return rest[0]
 }
 
 // checkPeer refuses a socket that is not served by the process group of the plugin.

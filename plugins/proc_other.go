@@ -19,6 +19,9 @@ func residentBytes(int) (int64, error) { return 0, errors.ErrUnsupported }
 // stands is not known here: what stands is silent, too.
 func stands(int) bool { return false }
 
+// idle is not known here: silence is judged after Config.HungAfter only.
+func idle(int) bool { return false }
+
 func checkPeer(*net.UnixConn, int) error {
 	if os.Geteuid() < 0 {
 		return errors.ErrUnsupported

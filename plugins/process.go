@@ -112,9 +112,18 @@ func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process,
 	p.run = started.Load()
 	if err = cmp.Or(context.Cause(ctx), err); err != nil {
 		p.kill()
-		return nil, err
+		return nil, p.early(err)
 	}
 	return p, nil
+}
+
+// early is err or, of a process that ended by itself before it could be asked anything, what its author should know: go-plugin
+// then tells of a first line that cannot be read. kill has returned.
+func (p *process) early(err error) error {
+	if p.run == nil || p.run.cmd.ProcessState == nil || !p.run.cmd.ProcessState.Exited() {
+		return err
+	}
+	return fmt.Errorf("the plugin ended before it was ready (%s); the last lines that it wrote may say why", p.run.cmd.ProcessState)
 }
 
 func (p *process) connect(kind Kind) error {

@@ -58,7 +58,9 @@ type supervisor struct {
 	changed chan struct{} // the spec has changed
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	last    *Spec // that ran; of run's goroutine
+	// Of run's goroutine:
+	last     *Spec     // that ran
+	silenced time.Time // when a process was replaced because it was silent
 
 	mu       sync.Mutex // guards what follows
 	spec     Spec

@@ -14,17 +14,25 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	sessions "github.com/conclave-llm/conclave/plugins/session"
 )
 
 const (
-	lookEvery = 250 * time.Millisecond // at a process's memory, and at whether it is stopped
-	askEvery  = 4                      // looks: at each of these it is asked for a sign of life
+	lookEvery = 100 * time.Millisecond // at a process's memory, and at whether it is stopped or silent
+	askEvery  = 10                     // looks: at each of these it is asked for a sign of life
 
 	maxUnanswered = 2 // deliveries in a row that a callback lets pass their deadline
+
+	// A process is silent if so many questions in a row have passed their deadline, and none was answered meanwhile,
+	// and if in so many looks it had nothing to do: one that waits for a busy machine has.
+	maxMissed  = 3
+	quietLooks = 3
 )
 
 var (
 	errHung    = errors.New("plugin does not answer")
+	errSilent  = errors.New("plugin lets deadlines pass in silence")
 	errStopped = errors.New("plugin was stopped by a signal")
 )
 
@@ -35,6 +43,7 @@ func (v *supervisor) watch(ctx context.Context, i *instance, due <-chan time.Tim
 	defer look.Stop()
 	alive := newWatchdog(ctx, i.p, &v.host.cfg)
 	defer alive.close()
+	alive.patience = v.silenced.Add(crashWindow)
 	for {
 		var err error
 		select {
@@ -51,10 +60,13 @@ func (v *supervisor) watch(ctx context.Context, i *instance, due <-chan time.Tim
 		case now := <-look.C:
 			err = cmp.Or(v.overweight(i.p), alive.look(now), v.deaf())
 		}
+		if errors.Is(err, errSilent) {
+			v.silenced = time.Now()
+		}
 		if err != nil {
 			v.publish(nil)
 			i.p.run.signal()
-			i.p.kill()
+			v.wg.Go(i.p.kill) // its successor does not wait until it is buried
 			return nil, err
 		}
 	}
@@ -95,20 +107,23 @@ func (v *supervisor) deaf() error {
 // lively is what can be asked for a sign of life.
 type lively interface {
 	Ping(ctx context.Context) error // waits for it
-	Heard() uint64                  // counts them
+	Signs() *sessions.Signs         // what was heard
 }
 
 // watchdog notices a process that is stopped or stuck. It is asked for a sign of life every second, without
-// waiting for the answer, and has long to give it: a machine may be busy, and a process that waits for its turn
-// or for its memory cannot be told from one that is stuck. One that a signal has stopped can be, and goes on by
-// no means by itself.
+// waiting for the answer, and has long to give it if nobody else waits: a machine may be busy. One that a signal has
+// stopped goes on by no means by itself, and one that sleeps while it lets questions pass their deadlines is of no use to those who ask.
 type watchdog struct {
 	p            *process
 	asked        lively
 	hung         time.Duration // of silence
+	mute         time.Duration // likewise, of one that lets deadlines pass
 	stopped      time.Duration // of standing still
 	heard        uint64
 	since        time.Time // it was heard, or the watch began
+	deaf         time.Time // since when it lets deadlines pass; zero: it does not
+	quiet        int       // looks since then at which it had nothing to do
+	patience     time.Time // until when silence is judged after hung
 	stands       time.Time // since when it has been stopped; zero: it is not
 	looks        int
 	ctx          context.Context    // of questions: their life is the watch's
@@ -118,11 +133,11 @@ type watchdog struct {
 }
 
 func newWatchdog(ctx context.Context, p *process, cfg *Config) *watchdog {
-	w := &watchdog{p: p, asked: p.health, hung: cfg.HungAfter, stopped: cfg.StoppedAfter, since: time.Now()}
+	w := &watchdog{p: p, asked: p.health, hung: cfg.HungAfter, mute: cfg.SilentAfter, stopped: cfg.StoppedAfter, since: time.Now()}
 	if s, ok := p.conn.(session); ok {
 		w.asked = s // what is heard in its session is a sign of life, too
 	}
-	w.heard = w.asked.Heard()
+	w.heard = w.asked.Signs().Heard()
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	return w
 }
@@ -135,11 +150,12 @@ func (w *watchdog) close() {
 
 // look returns an error if the process is to be replaced.
 func (w *watchdog) look(now time.Time) error {
-	if heard := w.asked.Heard(); heard != w.heard {
+	if heard := w.asked.Signs().Heard(); heard != w.heard {
 		w.heard, w.since = heard, now
 	}
+	pid := pidOf(w.p)
 	switch {
-	case !stands(pidOf(w.p)):
+	case !stands(pid):
 		w.stands = time.Time{}
 	case w.stands.IsZero():
 		w.stands = now
@@ -148,6 +164,9 @@ func (w *watchdog) look(now time.Time) error {
 	}
 	if now.Sub(w.since) > w.hung {
 		return errHung
+	}
+	if err := w.silent(pid, now); err != nil {
+		return err
 	}
 	if w.looks++; w.looks%askEvery == 0 && w.isUnanswered.CompareAndSwap(false, true) {
 		w.unanswered.Go(func() {
@@ -158,10 +177,33 @@ func (w *watchdog) look(now time.Time) error {
 	return nil
 }
 
+// silent returns an error if the process lets deadlines pass and answers nothing, as one does whose questions wait for each
+// other for ever. Whether it answers pings does not matter. Briefly silent it must also be asleep, and that is judged once
+// a minute: if its successor is silent as well, what it waits for is elsewhere, and no new process brings it.
+func (w *watchdog) silent(pid int, now time.Time) error {
+	if w.asked.Signs().Missed() < maxMissed {
+		w.deaf, w.quiet = time.Time{}, 0
+		return nil
+	}
+	if w.deaf.IsZero() {
+		w.deaf = now
+	}
+	if idle(pid) {
+		w.quiet++
+	}
+	switch silence := now.Sub(w.deaf); {
+	case silence > w.hung:
+		return errHung
+	case silence >= w.mute && w.quiet >= quietLooks && now.After(w.patience):
+		return errSilent
+	}
+	return nil
+}
+
 // health asks a process for signs of life by gRPC's protocol for that. It may be used concurrently.
 type health struct {
 	rpc   grpc_health_v1.HealthClient
-	heard atomic.Uint64
+	signs sessions.Signs
 }
 
 // Ping implements lively. A plugin in another language may not serve the protocol: it says so, and lives.
@@ -171,9 +213,9 @@ func (h *health) Ping(ctx context.Context) error {
 	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
 		return err
 	}
-	h.heard.Add(1)
+	h.signs.Hear(0)
 	return nil
 }
 
-// Heard implements lively.
-func (h *health) Heard() uint64 { return h.heard.Load() }
+// Signs implements lively.
+func (h *health) Signs() *sessions.Signs { return &h.signs }

@@ -3,13 +3,151 @@ package plugins
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
+	sessions "github.com/conclave-llm/conclave/plugins/session"
 )
+
+// asked is a process as far as the watch asks it.
+type asked struct{ signs sessions.Signs }
+
+func (*asked) Ping(context.Context) error { return nil }
+
+func (a *asked) Signs() *sessions.Signs { return &a.signs }
+
+// What is replaced, and when: here the process sleeps, and does nothing else.
+func TestWatchdog_look(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("this system does not tell what a process does")
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for _, tt := range []struct {
+		name   string
+		at     func(second int, s *sessions.Signs) // what happens in each second
+		within int                                 // seconds; 0: it is not replaced in a minute
+		why    error
+	}{
+		{"idle, and alive", func(_ int, s *sessions.Signs) { s.Hear(0) }, 0, nil},
+		{"idle, and says nothing", func(int, *sessions.Signs) {}, 11, errHung},
+		{"deadlines pass in silence", func(_ int, s *sessions.Signs) { s.Miss(late, s.Answered()) }, 3, errSilent},
+		{"answers pings and nothing else", func(_ int, s *sessions.Signs) {
+			s.Ping(7)
+			s.Miss(late, s.Answered())
+			s.Hear(7)
+		}, 3, errSilent},
+		{"slow, within a deadline of 8 s", func(i int, s *sessions.Signs) {
+			if i%8 == 7 {
+				s.Hear(1)
+			}
+		}, 0, nil},
+		{"slow, one after the other: those that queue pass their deadline", func(i int, s *sessions.Signs) {
+			before := s.Answered()
+			if i%2 == 1 {
+				s.Hear(1)
+			}
+			s.Miss(late, before)
+		}, 0, nil},
+		{"too late", func(_ int, s *sessions.Signs) {
+			for range maxMissed {
+				s.Miss(late, s.Answered())
+			}
+			s.Hear(1)
+		}, 0, nil},
+		{"clients that leave", func(i int, s *sessions.Signs) {
+			if s.Miss(left, s.Answered()); i%8 == 7 {
+				s.Hear(0)
+			}
+		}, 0, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a, now := &asked{}, time.Now()
+			w := &watchdog{p: sleeping(t), asked: a, hung: 10 * time.Second, mute: 200 * time.Millisecond, stopped: time.Second, since: now, ctx: t.Context()}
+			defer w.unanswered.Wait()
+			for i := range 60 {
+				tt.at(i, &a.signs)
+				for range 10 {
+					now = now.Add(lookEvery)
+					if err := w.look(now); err != nil {
+						if !errors.Is(err, tt.why) || i >= tt.within {
+							t.Errorf("after %d seconds: %v; want %v within %d (0: never)", i+1, err, tt.why, tt.within)
+						}
+						return
+					}
+				}
+			}
+			if tt.within > 0 {
+				t.Errorf("it goes on after a minute, want %v within %d seconds", tt.why, tt.within)
+			}
+		})
+	}
+}
+
+// The successor of a process that was silent is given the time that every plugin has.
+func TestWatchdog_patience(t *testing.T) {
+	t.Parallel()
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	a, now := &asked{}, time.Now()
+	began := now
+	w := &watchdog{p: sleeping(t), asked: a, hung: 10 * time.Second, mute: time.Millisecond, stopped: time.Minute, since: now, patience: now.Add(crashWindow), ctx: t.Context()}
+	defer w.unanswered.Wait()
+	for {
+		a.signs.Hear(0)
+		a.signs.Miss(late, a.signs.Answered())
+		now = now.Add(lookEvery)
+		if err := w.look(now); err != nil {
+			if took := now.Sub(began); !errors.Is(err, errHung) || took < w.hung {
+				t.Errorf("%v after %s, want %v after more than %s", err, took, errHung, w.hung)
+			}
+			return
+		}
+	}
+}
+
+// A process that works, or waits for its turn to, is not called silent.
+func TestWatchdog_busy(t *testing.T) {
+	t.Parallel()
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	a, now := &asked{}, time.Now()
+	w := &watchdog{
+		p: &process{run: &run{pid: os.Getpid()}}, asked: a, hung: time.Minute, mute: time.Millisecond, stopped: time.Minute, since: now, ctx: t.Context(),
+	}
+	defer w.unanswered.Wait()
+	for range 10 * maxMissed {
+		a.signs.Miss(late, a.signs.Answered())
+		now = now.Add(lookEvery)
+		if err := w.look(now); err != nil { // this process runs while it looks at itself
+			t.Fatal(err)
+		}
+	}
+}
+
+// sleeping starts a process that sleeps.
+func sleeping(t *testing.T) *process {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	for !idle(cmd.Process.Pid) {
+		runtime.Gosched()
+	}
+	return &process{run: &run{pid: cmd.Process.Pid}}
+}
 
 // stuck is a callback whose deliveries do not end.
 type stuck struct{}

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/policy"
@@ -20,6 +22,7 @@ type Said struct {
 	Request   []byte // the body, after the guardrails
 	Response  []byte
 	Truncated bool // the answer was longer than what is kept
+	UserAgent string
 
 	Guards *guardrail.Set // that mask it before it is kept; mostly nil
 	Info   guardrail.Info // for them
@@ -35,6 +38,14 @@ func (s *Server) listen(c *Call) {
 	c.out = c.heard
 }
 
+// maxAgent bounds what is kept of the client's name for itself, in bytes.
+const maxAgent = 512
+
+func agentOf(h http.Header) string {
+	name := h.Get("User-Agent")
+	return strings.ToValidUTF8(name[:min(len(name), maxAgent)], "")
+}
+
 // keep hands over what was said.
 func (s *Server) keep(c *Call) {
 	if c.heard == nil {
@@ -43,6 +54,7 @@ func (s *Server) keep(c *Call) {
 	said := Said{
 		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.record.CustomerID, Tags: slices.Clone(c.record.Tags),
 		Request: slices.Clone(c.body), Response: c.heard.Heard, Truncated: c.heard.Cut,
+		UserAgent: agentOf(c.header),
 	}
 	if c.guards.Masks() {
 		said.Guards, said.Info = c.guards, s.guardInfo(c)

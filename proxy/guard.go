@@ -184,6 +184,7 @@ func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte
 		return answer, nil
 	}
 	q := s.guardRequest(c, answer)
+	q.Asked = c.body
 	q.Open = guardrail.MayHeaders | guardrail.MayAnswer
 	d, err := c.guards.After(ctx, q)
 	if err != nil {
@@ -215,6 +216,7 @@ func (s *Server) guardRequest(c *Call, body []byte) *guardrail.Request {
 // guardStream is the streamed answer to the call as guardrails are asked about it.
 func (s *Server) guardStream(c *Call) *guardrail.Request {
 	q := s.guardRequest(c, nil)
+	q.Asked = c.body
 	q.Whole = translate.Assembler(c.route.endpoint)
 	return q
 }

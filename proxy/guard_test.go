@@ -47,6 +47,27 @@ func mask(q *guardrail.Check) guardrail.Verdict {
 	return v
 }
 
+// A guardrail of answers that wants what was asked sees it as the model got it, of a whole answer and at the end of a stream.
+func TestGuard_Request(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{chatBody, streamBody} {
+		r := newRig(t)
+		var got []guardrail.Text
+		masker, compares := &guardrail.Member{Name: "a"}, &guardrail.Member{Name: "b"}
+		masker.Set(&guardrail.Live{Backend: &judge{check: mask}, Description: guardrail.Description{Hooks: []resource.Hook{resource.HookBefore}}})
+		compares.Set(&guardrail.Live{Backend: &judge{check: func(q *guardrail.Check) guardrail.Verdict {
+			got = q.Request
+			return guardrail.Verdict{}
+		}}, Description: guardrail.Description{Hooks: []resource.Hook{resource.HookAfter}, WantsRequest: true}})
+		r.cfg.Guardrails = guardrail.NewChain(nil, nil)
+		r.cfg.Guardrails.Replace([]*guardrail.Member{masker, compares})
+		w := r.do("POST", "/v1/chat/completions", strings.NewReplacer("hello there", "my secret", "hi", "my secret").Replace(body))
+		if w.Code != http.StatusOK || len(got) != 1 || got[0].Text != "my ******" || got[0].Role != "user" {
+			t.Errorf("%s: the guardrail of the answer was told of %+v; status %d: %s", body, got, w.Code, w.Body)
+		}
+	}
+}
+
 func TestGuard_Before(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

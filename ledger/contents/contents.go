@@ -44,6 +44,7 @@ type Content struct {
 	Request   []byte `json:"request,omitempty"` // the body, after the guardrails
 	Response  []byte `json:"response,omitempty"`
 	Truncated bool   `json:"truncated,omitempty"` // one of them was longer than MaxBytes
+	UserAgent string `json:"user_agent,omitempty"`
 }
 
 // Owners are the holders who may say that a content is not kept. They are stored beside it

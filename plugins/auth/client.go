@@ -83,10 +83,9 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 
 // Ping asks for a sign of life through the session.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.Ask(ctx, func(id uint64) *proto.AuthQuestion {
+	return c.AskForSign(ctx, func(id uint64) *proto.AuthQuestion {
 		return &proto.AuthQuestion{Id: id, Kind: &proto.AuthQuestion_Ping{Ping: true}}
 	})
-	return err
 }
 
 // Authenticate asks who a credential is of. An answer that makes no sense is an error.

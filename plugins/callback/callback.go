@@ -59,14 +59,26 @@ type Record struct {
 	AccessGroups     []string // of the model that the client asked for
 	KeyBudget        *int64   // nanodollars: the limit of its first window; nil: it has no budget of money
 	TeamBudget       *int64
+	Books            Books
+	LogMetadata      []byte // JSON object: spend_logs_metadata of the key, else of the team; empty: there is none
 
 	// What follows is told where prompts are.
 
 	Address   string // of the client, where it is kept
 	UserEmail string
+	UserAgent string // of the client, as it says
 	Request   []byte // the body, after the guardrails; empty: it is not told
 	Response  []byte
 	Truncated bool // one of them is not whole
+}
+
+// Books are what the cluster's books say when the record is told, in nanodollars; nil: nothing. What has been spent is that of
+// all time, with what nodes have told of so far.
+type Books struct {
+	KeySpend, UserSpend, TeamSpend *int64
+
+	UserBudget *int64    // as Record.KeyBudget
+	KeyResets  time.Time // when the window of Record.KeyBudget ends; zero: it does not, or nothing was spent in it
 }
 
 // GuardrailResult tells of one guardrail's check.

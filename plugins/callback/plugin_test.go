@@ -56,7 +56,8 @@ func TestClient_Record(t *testing.T) {
 
 		OrganizationID: "o", ProjectID: "pr", CustomerID: "cu", SessionID: "s", KeyName: "kn", TeamName: "tn", Step: "budget", Message: "spent",
 		APIBase: "https://x", Cached: true, Path: "/v1/chat/completions", OrganizationName: "on", ProjectName: "pn", AccessGroups: []string{"g"},
-		KeyBudget: new(int64(5)), TeamBudget: new(int64(0)), Address: "192.0.2.1", UserEmail: "a@b.c",
+		KeyBudget: new(int64(5)), TeamBudget: new(int64(0)), Address: "192.0.2.1", UserEmail: "a@b.c", UserAgent: "curl/8", LogMetadata: []byte(`{"a":1}`),
+		Books:  callback.Books{KeySpend: new(int64(1)), UserSpend: new(int64(0)), TeamSpend: new(int64(3)), UserBudget: new(int64(4)), KeyResets: time.Unix(9, 0).UTC()},
 		Prompt: "support", PromptVersion: 4, Request: []byte("{}"), Response: []byte{0xff}, Truncated: true,
 	}
 	r := &recorder{}

@@ -103,6 +103,7 @@ type Queue struct {
 	cfg  QueueConfig
 	mark atomic.Uint64 // position that is read next; all before it are in the sink
 	deaf atomic.Int32  // deliveries in a row that passed their deadline without an answer
+	last atomic.Value  // string: why the last delivery failed; "": it did not
 	wake chan struct{} // a plugin has come, or a record
 
 	mu         sync.Mutex // guards what follows
@@ -200,6 +201,7 @@ func (q *Queue) run(ctx context.Context) {
 		if q.mark.Load() > before { // a sink that takes some is not down
 			failures = 0
 		}
+		q.note(err)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -217,6 +219,21 @@ func (q *Queue) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// note keeps why a delivery failed, until one succeeds or there is nothing to deliver.
+func (q *Queue) note(err error) {
+	why := ""
+	if err != nil && !errors.Is(err, errNoPlugin) {
+		why = err.Error()
+	}
+	q.last.Store(why)
+}
+
+// Failing says why the last delivery failed, after which the next one waits; empty: it did not.
+func (q *Queue) Failing() string {
+	why, _ := q.last.Load().(string)
+	return why
 }
 
 // step delivers one batch. It says whether there may be more.

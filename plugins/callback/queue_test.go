@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,8 +148,16 @@ func TestQueue_Failures(t *testing.T) {
 		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}, Metrics: m})
 		start := time.Now()
 		q.Set(s, callback.Description{})
+		synctest.Wait()
+		if got := q.Failing(); !strings.Contains(got, "sink is down") {
+			t.Errorf("after a failure: %q", got)
+		}
 		for len(s.positions()) < 10 {
 			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		if got := q.Failing(); got != "" {
+			t.Errorf("after it was over: %q", got)
 		}
 		q.Close()
 		if got := s.positions(); !slices.Equal(got, from(0, 10)) {

@@ -28,7 +28,12 @@ func toWire(r *Record) *proto.Record {
 	out.ApiBase, out.Cached, out.Path = wiretext.Valid(r.APIBase), r.Cached, wiretext.Valid(r.Path)
 	out.OrganizationName, out.ProjectName = wiretext.Valid(r.OrganizationName), wiretext.Valid(r.ProjectName)
 	out.KeyBudgetNanoUsd, out.TeamBudgetNanoUsd = r.KeyBudget, r.TeamBudget
-	out.Address, out.UserEmail = wiretext.Valid(r.Address), wiretext.Valid(r.UserEmail)
+	out.Address, out.UserEmail, out.UserAgent = wiretext.Valid(r.Address), wiretext.Valid(r.UserEmail), wiretext.Valid(r.UserAgent)
+	out.KeySpendNanoUsd, out.UserSpendNanoUsd, out.TeamSpendNanoUsd = r.Books.KeySpend, r.Books.UserSpend, r.Books.TeamSpend
+	out.UserBudgetNanoUsd, out.LogMetadata = r.Books.UserBudget, r.LogMetadata
+	if !r.Books.KeyResets.IsZero() {
+		out.KeyResetsAt = r.Books.KeyResets.UnixNano()
+	}
 	for _, g := range r.AccessGroups {
 		out.AccessGroups = append(out.AccessGroups, wiretext.Valid(g))
 	}
@@ -66,7 +71,12 @@ func fromWire(r *proto.Record) Record {
 	out.APIBase, out.Cached, out.Path = r.GetApiBase(), r.GetCached(), r.GetPath()
 	out.OrganizationName, out.ProjectName, out.AccessGroups = r.GetOrganizationName(), r.GetProjectName(), r.GetAccessGroups()
 	out.KeyBudget, out.TeamBudget = r.KeyBudgetNanoUsd, r.TeamBudgetNanoUsd
-	out.Address, out.UserEmail = r.GetAddress(), r.GetUserEmail()
+	out.Address, out.UserEmail, out.UserAgent = r.GetAddress(), r.GetUserEmail(), r.GetUserAgent()
+	out.Books = Books{KeySpend: r.KeySpendNanoUsd, UserSpend: r.UserSpendNanoUsd, TeamSpend: r.TeamSpendNanoUsd, UserBudget: r.UserBudgetNanoUsd}
+	if at := r.GetKeyResetsAt(); at != 0 {
+		out.Books.KeyResets = time.Unix(0, at).UTC()
+	}
+	out.LogMetadata = r.GetLogMetadata()
 	for _, g := range r.GetGuardrails() {
 		out.Guardrails = append(out.Guardrails, GuardrailResult{
 			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(), Found: g.GetFound(),

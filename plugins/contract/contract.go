@@ -13,19 +13,20 @@ import "strconv"
 const Protocol = 1
 
 // Minor is the newest minor of the protocol, that of this program and this SDK.
-const Minor = 9
+const Minor = 10
 
 // What each minor brought. Numbers are never reused.
 const (
-	MinorFirst     = 1 // guardrails at three hooks, callbacks
-	MinorAudit     = 2 // callbacks that are sinks of the audit log
-	MinorStreams   = 3 // guardrails that rewrite what is held back of a stream
-	MinorFindings  = 4 // guardrails that say what they found
-	MinorTold      = 5 // both sides tell their minor
-	MinorSources   = 6 // secret sources
-	MinorHooks     = 7 // the general hook of guardrails; auth plugins and router filters; secrets that are written
-	MinorProviders = 8 // plugins that answer requests in the place of a provider
-	MinorBodies    = 9 // guardrails that answer with a body in the client's dialect, at any endpoint
+	MinorFirst     = 1  // guardrails at three hooks, callbacks
+	MinorAudit     = 2  // callbacks that are sinks of the audit log
+	MinorStreams   = 3  // guardrails that rewrite what is held back of a stream
+	MinorFindings  = 4  // guardrails that say what they found
+	MinorTold      = 5  // both sides tell their minor
+	MinorSources   = 6  // secret sources
+	MinorHooks     = 7  // the general hook of guardrails; auth plugins and router filters; secrets that are written
+	MinorProviders = 8  // plugins that answer requests in the place of a provider
+	MinorBodies    = 9  // guardrails that answer with a body in the client's dialect, at any endpoint
+	MinorPrompts   = 10 // guardrails that see with an answer what was asked; callbacks that are told what holders have spent
 )
 
 // Name is how a plugin's minor is shown: "1.5", or "1.4 or older" for one that did not tell.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/session"
 	"github.com/conclave-llm/conclave/plugins/wiretext"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -21,8 +22,9 @@ const maxWaiting = 256
 
 // Client asks one plugin process over one session. Many checks are under way at a time.
 type Client struct {
-	rpc proto.GuardrailClient
-	out chan *proto.HostMessage
+	rpc   proto.GuardrailClient
+	out   chan *proto.HostMessage
+	signs session.Signs
 
 	ctx    context.Context    // of the session: its life, not a request's
 	cancel context.CancelFunc // ends the session
@@ -32,7 +34,6 @@ type Client struct {
 	pending map[uint64]chan *proto.Verdict
 	asks    map[uint64]func(*proto.ModelRequest) // of checks to which models are lent
 	last    uint64                               // id of the newest conversation
-	heard   uint64                               // messages that the plugin has sent
 	err     error                                // why the session ended
 }
 
@@ -60,19 +61,19 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 	d := Description{
 		Version: resp.GetVersion(), HoldBack: int(resp.GetHoldBackBytes()),
 		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(), SDKMinor: resp.GetSdkMinor(),
-		WantsHeaders: resp.GetWantsHeaders(), WantsCaller: resp.GetWantsCaller(),
+		WantsHeaders: resp.GetWantsHeaders(), WantsCaller: resp.GetWantsCaller(), WantsRequest: resp.GetWantsRequest(),
 	}
 	for _, p := range resp.GetHooks() {
 		if h, ok := hookOf(p); ok {
 			d.Hooks = append(d.Hooks, h)
 		}
 	}
-	session, err := c.rpc.Session(c.ctx, grpc.MaxCallRecvMsgSize(MaxAnswer), grpc.MaxCallSendMsgSize(MaxMessage))
+	stream, err := c.rpc.Session(c.ctx, grpc.MaxCallRecvMsgSize(MaxAnswer), grpc.MaxCallSendMsgSize(MaxMessage))
 	if err != nil {
 		return Description{}, fmt.Errorf("open session of guardrail %s: %w", s.Name, err)
 	}
-	c.wg.Go(func() { c.send(session) })
-	c.wg.Go(func() { c.receive(session) })
+	c.wg.Go(func() { c.send(stream) })
+	c.wg.Go(func() { c.receive(stream) })
 	return d, nil
 }
 
@@ -89,13 +90,8 @@ func (c *Client) Idle() bool {
 	return len(c.pending) == 0
 }
 
-// Heard counts the messages that the plugin has sent: one that does not change while the
-// plugin is asked shows a plugin that hangs.
-func (c *Client) Heard() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.heard
-}
+// Signs are what was heard in the session.
+func (c *Client) Signs() *session.Signs { return &c.signs }
 
 // Done is closed when the session has ended.
 func (c *Client) Done() <-chan struct{} { return c.ctx.Done() }
@@ -106,7 +102,8 @@ func (c *Client) Ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.ask(ctx, &proto.HostMessage{Id: id, Kind: &proto.HostMessage_Ping{Ping: &proto.Ping{}}}, answer)
+	c.signs.Ping(id)
+	_, err = c.await(ctx, &proto.HostMessage{Id: id, Kind: &proto.HostMessage_Ping{Ping: &proto.Ping{}}}, answer)
 	return err
 }
 
@@ -119,18 +116,15 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 	}
 	msg := &proto.Check{
 		Hook: hooks[q.Hook], Info: infoToWire(&q.Info), Body: q.Body,
-		Texts: make([]*proto.Text, len(q.Texts)), DeadlineMs: remaining(ctx),
-		Headers: headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
+		DeadlineMs: remaining(ctx),
+		Headers:    headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
 	}
-	slab := make([]proto.Text, len(q.Texts))
-	size := len(q.Body)
+	var size, more int
+	msg.Texts, size = textsToWire(q.Texts)
+	msg.Request, more = textsToWire(q.Request)
+	size += more + len(q.Body)
 	if r := q.Record; r != nil {
 		size += len(r.Request) + len(r.Response)
-	}
-	for i, t := range q.Texts {
-		slab[i].Path, slab[i].Role, slab[i].Text = t.Path, t.Role, t.Text
-		msg.Texts[i] = &slab[i]
-		size += len(t.Text) + len(t.Path) + 32
 	}
 	if size > MaxMessage-(1<<20) {
 		c.forget(id)
@@ -231,8 +225,18 @@ func (c *Client) forget(id uint64) {
 	delete(c.pending, id)
 }
 
-// ask posts the message and waits for the verdict that begin or expect has announced.
+// ask is await of a question that has a deadline.
 func (c *Client) ask(ctx context.Context, m *proto.HostMessage, answer chan *proto.Verdict) (Verdict, error) {
+	before := c.signs.Answered()
+	v, err := c.await(ctx, m, answer)
+	if err != nil {
+		c.signs.Miss(ctx, before)
+	}
+	return v, err
+}
+
+// await posts the message and waits for the verdict that begin or expect has announced.
+func (c *Client) await(ctx context.Context, m *proto.HostMessage, answer chan *proto.Verdict) (Verdict, error) {
 	if err := c.post(ctx, m); err != nil {
 		c.forget(m.GetId())
 		return Verdict{}, err
@@ -298,8 +302,8 @@ func (c *Client) receive(s grpc.BidiStreamingClient[proto.HostMessage, proto.Gua
 			c.fail(fmt.Errorf("%w: session ended: %w", ErrNotRunning, err))
 			return
 		}
+		c.signs.Hear(m.GetId())
 		c.mu.Lock()
-		c.heard++
 		if q := m.GetAsk(); q != nil {
 			c.askLocked(m.GetId(), q)
 			c.mu.Unlock()

@@ -76,6 +76,9 @@ type Check struct {
 	Caller  *Caller  // only if the Description says WantsCaller
 	Failure *Failure // at HookFailure
 	Record  *Logged  // at HookLogging
+	// Request is every text of the request as the model got it, at HookAfter and only if the Description says WantsRequest; it is to read. A
+	// host before minor 10, one whose request has no texts, and a trial of an answer alone have none.
+	Request []Text
 }
 
 // Replacement is a new text for Check.Texts[Index] or, in a stream, for the bytes from Start to End
@@ -146,6 +149,7 @@ type Description struct {
 	// WantsHeaders names headers of requests. Check.Headers has those of them that the operator allows, too.
 	WantsHeaders []string
 	WantsCaller  bool // asks for Check.Caller
+	WantsRequest bool // asks for Check.Request
 	// SDKMinor is that of the contract which the plugin was built against; 0: older than 5. The
 	// SDK fills it in.
 	SDKMinor uint32

@@ -39,13 +39,14 @@ func TestSession_Hook(t *testing.T) {
 			RequestID: "r", Endpoint: "chat", Model: "m", Provider: "p", KeyID: "k", TeamID: "t", UserID: "u", Status: "success", HTTPStatus: 200, ErrorCode: "e",
 			CostNanoUSD: 7, EndUser: "e", CustomerID: "c", SessionID: "s", Tags: []string{"t"}, Message: "m", Request: []byte("q"), Response: []byte("a"),
 		},
+		Request: []guardrail.Text{{Path: "messages.0.content", Role: "user", Text: "what was asked"}},
 	}
 	verdict := guardrail.Verdict{
 		Action: guardrail.Answer, Message: "m", Change: &guardrail.Change{Model: "m", Set: []byte(`{}`), Remove: []string{"a"}, Tags: []string{"t"}, ReplaceTags: true},
 		Answer: "a", Body: []byte("\x00\xff"), ContentType: "audio/wav", Status: 402, Code: "c", Headers: []guardrail.Header{{Name: "x-a", Value: "b"}}, Failure: want.Failure, Record: want.Record,
 	}
 	c := dial(t, &impl{
-		description: guardrail.Description{Version: "7", Hooks: []resource.Hook{resource.HookFailure, resource.HookLogging}, WantsHeaders: []string{"x-a"}, WantsCaller: true},
+		description: guardrail.Description{Version: "7", Hooks: []resource.Hook{resource.HookFailure, resource.HookLogging}, WantsHeaders: []string{"x-a"}, WantsCaller: true, WantsRequest: true},
 		fake: fake{check: func(_ context.Context, got *guardrail.Check) (guardrail.Verdict, error) {
 			got.Info.Models = nil // is the session's own
 			if diff := cmp.Diff(want, got); diff != "" {

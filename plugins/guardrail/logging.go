@@ -145,7 +145,7 @@ func (s *Set) maskAnswer(ctx context.Context, k *Kept) ([]byte, error) {
 }
 
 func (s *Set) maskWhole(ctx context.Context, k *Kept, body []byte) ([]byte, error) {
-	d, err := s.After(ctx, &Request{Info: k.Info, Body: body})
+	d, err := s.After(ctx, &Request{Info: k.Info, Body: body, Asked: k.Request})
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (s *Set) maskWhole(ctx context.Context, k *Kept, body []byte) ([]byte, erro
 
 // maskEvents is the stream as it would have left, had the guardrails been asked about it.
 func (s *Set) maskEvents(ctx context.Context, k *Kept) ([]byte, error) {
-	c, err := s.Stream(ctx, &Request{Info: k.Info})
+	c, err := s.Stream(ctx, &Request{Info: k.Info, Asked: k.Request})
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,7 @@ func Pool(lives []*Live) *Live {
 		d.HoldAll = d.HoldAll || l.Description.HoldAll
 		d.WantsBody = d.WantsBody || l.Description.WantsBody
 		d.WantsCaller = d.WantsCaller || l.Description.WantsCaller
+		d.WantsRequest = d.WantsRequest || l.Description.WantsRequest
 		for _, name := range l.Description.WantsHeaders {
 			if !slices.Contains(d.WantsHeaders, name) {
 				d.WantsHeaders = append(slices.Clip(d.WantsHeaders), name)

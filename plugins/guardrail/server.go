@@ -48,7 +48,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 	}
 	resp := &proto.GuardrailDescription{
 		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody, SdkMinor: contract.Minor,
-		WantsHeaders: d.WantsHeaders, WantsCaller: d.WantsCaller,
+		WantsHeaders: d.WantsHeaders, WantsCaller: d.WantsCaller, WantsRequest: d.WantsRequest,
 	}
 	for _, h := range d.Hooks {
 		resp.Hooks = append(resp.Hooks, hooks[h])
@@ -58,7 +58,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 
 func (s *server) Session(rpc grpc.BidiStreamingServer[proto.HostMessage, proto.GuardrailMessage]) error {
 	ctx, cancel := context.WithCancel(rpc.Context())
-	se := &session{
+	se := &served{
 		impl: s.impl, host: s.host.Load(), rpc: rpc, slots: make(chan struct{}, maxChecks),
 		checks: make(map[uint64]context.CancelFunc), streams: make(map[uint64]*serverStream), askers: make(map[uint64]*asker),
 	}
@@ -76,8 +76,8 @@ func (s *server) Session(rpc grpc.BidiStreamingServer[proto.HostMessage, proto.G
 	}
 }
 
-// session is the plugin's side of a session.
-type session struct {
+// served is a session on the plugin's side.
+type served struct {
 	impl  Plugin
 	host  uint32 // its minor
 	rpc   grpc.BidiStreamingServer[proto.HostMessage, proto.GuardrailMessage]
@@ -92,7 +92,7 @@ type session struct {
 	askers  map[uint64]*asker // of checks
 }
 
-func (s *session) handle(ctx context.Context, m *proto.HostMessage) {
+func (s *served) handle(ctx context.Context, m *proto.HostMessage) {
 	id := m.GetId()
 	switch k := m.GetKind().(type) {
 	case *proto.HostMessage_Check:
@@ -123,7 +123,7 @@ func (s *session) handle(ctx context.Context, m *proto.HostMessage) {
 	}
 }
 
-func (s *session) check(ctx context.Context, id uint64, q *proto.Check) {
+func (s *served) check(ctx context.Context, id uint64, q *proto.Check) {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -156,7 +156,7 @@ func (s *session) check(ctx context.Context, id uint64, q *proto.Check) {
 
 // tellable says why the host cannot be told the verdict; nil: it can. One from before bodies would take an
 // answer with one for an empty text, and a message that is too large would end the session.
-func (s *session) tellable(v *Verdict) error {
+func (s *served) tellable(v *Verdict) error {
 	switch {
 	case v.Action != Answer || len(v.Body) == 0 && v.ContentType == "":
 		return nil
@@ -174,7 +174,7 @@ type serverStream struct {
 	cancel context.CancelFunc
 }
 
-func (s *session) open(ctx context.Context, id uint64, o *proto.Open) {
+func (s *served) open(ctx context.Context, id uint64, o *proto.Open) {
 	ctx, cancel := context.WithCancel(ctx)
 	st := &serverStream{in: make(chan *proto.HostMessage, 1), cancel: cancel}
 	s.mu.Lock()
@@ -186,7 +186,7 @@ func (s *session) open(ctx context.Context, id uint64, o *proto.Open) {
 	})
 }
 
-func (s *session) converse(ctx context.Context, id uint64, st *serverStream, o *proto.Open) {
+func (s *served) converse(ctx context.Context, id uint64, st *serverStream, o *proto.Open) {
 	opener, ok := s.impl.(Streamer)
 	if !ok {
 		opener = noStreams{}
@@ -230,7 +230,7 @@ type noStreams struct{}
 func (noStreams) OpenStream(context.Context, *Info) (Stream, error) { return nil, ErrNoStreams }
 
 // cancel ends the check or stream of the conversation, if it is under way.
-func (s *session) cancel(id uint64) {
+func (s *served) cancel(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cancel, ok := s.checks[id]; ok {
@@ -244,18 +244,18 @@ func (s *session) cancel(id uint64) {
 	}
 }
 
-func (s *session) answer(id uint64, v *proto.Verdict) {
+func (s *served) answer(id uint64, v *proto.Verdict) {
 	s.send(&proto.GuardrailMessage{Id: id, Verdict: v})
 }
 
-func (s *session) send(m *proto.GuardrailMessage) {
+func (s *served) send(m *proto.GuardrailMessage) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
 	_ = s.rpc.Send(m) // a broken session ends in Recv
 }
 
 // answered hands a model's answer to the check that has asked for it.
-func (s *session) answered(id uint64, m *proto.ModelAnswer) {
+func (s *served) answered(id uint64, m *proto.ModelAnswer) {
 	s.mu.Lock()
 	a := s.askers[id]
 	s.mu.Unlock()
@@ -312,6 +312,7 @@ func checkFromWire(q *proto.Check) *Check {
 	c := &Check{
 		Hook: hook, Info: infoFromWire(q.GetInfo()), Body: q.GetBody(), Texts: make([]Text, len(q.GetTexts())),
 		Headers: headersFromWire(q.GetHeaders()), Caller: callerFromWire(q.GetCaller()), Failure: failureFromWire(q.GetFailure()), Record: loggedFromWire(q.GetRecord()),
+		Request: textsFromWire(q.GetRequest()),
 	}
 	for i, t := range q.GetTexts() {
 		c.Texts[i] = Text{Path: t.GetPath(), Role: t.GetRole(), Text: t.GetText()}

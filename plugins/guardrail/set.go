@@ -17,6 +17,7 @@ import (
 type Request struct {
 	Info
 	Body   []byte
+	Asked  []byte // of an answer: the body of its request, for plugins that want it; nil: there is none
 	Teller Teller // nil: nothing is known of headers and caller
 	Open   Powers // what can be changed of it; a guardrail may do no more, whatever its operator allows
 
@@ -219,8 +220,23 @@ func (m *Member) judge(ctx context.Context, hook resource.Hook, w *work) (Verdic
 			return Verdict{}, err
 		}
 	}
+	if c.Request, err = w.asked(hook, &live.Description); err != nil {
+		return Verdict{}, err
+	}
 	m.tell(c, &live.Description, w.Teller)
 	return live.Backend.Check(ctx, c)
+}
+
+// asked is the texts of the request to whose answer a plugin is asked about, if it wants them.
+func (q *Request) asked(hook resource.Hook, d *Description) ([]Text, error) {
+	if hook != resource.HookAfter || !d.WantsRequest || len(q.Asked) == 0 {
+		return nil, nil
+	}
+	texts, err := Extract(q.Asked)
+	if err != nil {
+		return nil, fmt.Errorf("read the request of the answer: %w", err)
+	}
+	return texts.List(), nil
 }
 
 // tell fills in what the plugin asks for and may see of the request.

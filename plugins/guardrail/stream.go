@@ -277,6 +277,9 @@ func (c *StreamCheck) endOf(ctx context.Context, w *watch) (Verdict, error) {
 			return Verdict{}, err
 		}
 	}
+	if q.Request, err = c.of.asked(w.hook, &live.Description); err != nil {
+		return Verdict{}, err
+	}
 	w.m.tell(q, &live.Description, c.of.Teller)
 	return live.Backend.Check(turn, q)
 }

@@ -126,6 +126,40 @@ func (teller) Header(name string) string {
 
 func (teller) Caller() *guardrail.Caller { return &guardrail.Caller{KeyName: "k"} }
 
+// asked is the body of a request, and askedTexts its texts.
+const asked = `{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":"hello"}]}`
+
+var askedTexts = []guardrail.Text{{Path: "messages.0.content", Role: "system", Text: "be kind"}, {Path: "messages.1.content", Role: "user", Text: "hello"}}
+
+// A guardrail of answers that wants to see what was asked is shown it with whole answers alone; another one is not.
+func TestChain_Request(t *testing.T) {
+	t.Parallel()
+	for _, wants := range []bool{true, false} {
+		for _, hook := range []resource.Hook{resource.HookBefore, resource.HookAfter} {
+			var got *guardrail.Check
+			m := member("a", fake{check: func(_ context.Context, c *guardrail.Check) (guardrail.Verdict, error) {
+				got = c
+				return guardrail.Verdict{}, nil
+			}}, guardrail.Description{Hooks: []resource.Hook{hook}, WantsRequest: wants})
+			set := chain(m).For("m", guardrail.Choice{})
+			ask, q := set.After, &guardrail.Request{Body: []byte(`{"choices":[{"message":{"role":"assistant","content":"hi"}}]}`), Asked: []byte(asked)}
+			if hook == resource.HookBefore {
+				ask = set.Before
+			}
+			if _, err := ask(t.Context(), q); err != nil {
+				t.Fatal(err)
+			}
+			want := askedTexts
+			if !wants || hook == resource.HookBefore {
+				want = nil
+			}
+			if diff := cmp.Diff(want, got.Request); diff != "" {
+				t.Errorf("%s, wants %v (-want +got):\n%s", hook, wants, diff)
+			}
+		}
+	}
+}
+
 // A guardrail of whole answers is told at the end of a stream what it is told of a whole answer.
 func TestStreamCheck_Tells(t *testing.T) {
 	t.Parallel()
@@ -133,10 +167,10 @@ func TestStreamCheck_Tells(t *testing.T) {
 	m := member("b", fake{check: func(_ context.Context, c *guardrail.Check) (guardrail.Verdict, error) {
 		got = c
 		return guardrail.Verdict{}, nil
-	}}, guardrail.Description{Hooks: whole.Hooks, WantsBody: true, WantsCaller: true, WantsHeaders: []string{"X-Team", "x-other"}})
+	}}, guardrail.Description{Hooks: whole.Hooks, WantsBody: true, WantsCaller: true, WantsRequest: true, WantsHeaders: []string{"X-Team", "x-other"}})
 	m.Headers = []string{"x-team"}
 	masks := member("a", rewriter("secret", "*"), whole)
-	q := &guardrail.Request{Info: guardrail.Info{Model: "m"}, Teller: teller{}}
+	q := &guardrail.Request{Info: guardrail.Info{Model: "m"}, Teller: teller{}, Asked: []byte(asked)}
 	for _, tt := range []struct {
 		name  string
 		whole func(events [][]byte) ([]byte, error)
@@ -160,7 +194,7 @@ func TestStreamCheck_Tells(t *testing.T) {
 		want := &guardrail.Check{
 			Hook: resource.HookAfter, Info: guardrail.Info{Model: "m", Stream: true}, Body: []byte(tt.body),
 			Texts:   []guardrail.Text{{Path: "choices#0.delta.content", Role: "assistant", Text: "a *"}, {Path: "event", Role: "assistant", Text: "no JSON"}},
-			Headers: []guardrail.Header{{Name: "x-team", Value: "law"}}, Caller: &guardrail.Caller{KeyName: "k"},
+			Headers: []guardrail.Header{{Name: "x-team", Value: "law"}}, Caller: &guardrail.Caller{KeyName: "k"}, Request: askedTexts,
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: check (-want +got):\n%s\n%s", tt.name, diff, got.Body)

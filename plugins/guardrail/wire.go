@@ -21,6 +21,32 @@ func headersFromWire(hs []*proto.Header) []Header {
 	return out
 }
 
+// textsToWire also says how many bytes they take, about.
+func textsToWire(ts []Text) (wire []*proto.Text, size int) {
+	if len(ts) == 0 {
+		return nil, 0
+	}
+	slab := make([]proto.Text, len(ts))
+	wire = make([]*proto.Text, len(ts))
+	for i, t := range ts {
+		slab[i].Path, slab[i].Role, slab[i].Text = t.Path, t.Role, t.Text
+		wire[i] = &slab[i]
+		size += len(t.Text) + len(t.Path) + 32
+	}
+	return wire, size
+}
+
+func textsFromWire(ts []*proto.Text) []Text {
+	if len(ts) == 0 {
+		return nil
+	}
+	out := make([]Text, len(ts))
+	for i, t := range ts {
+		out[i] = Text{Path: t.GetPath(), Role: t.GetRole(), Text: t.GetText()}
+	}
+	return out
+}
+
 func callerToWire(c *Caller) *proto.Caller {
 	if c == nil {
 		return nil

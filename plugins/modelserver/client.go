@@ -74,8 +74,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 
 // Ping asks for a sign of life through the session.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.Client.Ask(ctx, func(id uint64) *proto.ProviderPing { return &proto.ProviderPing{Id: id} })
-	return err
+	return c.AskForSign(ctx, func(id uint64) *proto.ProviderPing { return &proto.ProviderPing{Id: id} })
 }
 
 // Idle says that no request is under way.

@@ -409,6 +409,14 @@ type Record struct {
 	TeamBudgetNanoUsd *int64   `protobuf:"varint,46,opt,name=team_budget_nano_usd,json=teamBudgetNanoUsd,proto3,oneof" json:"team_budget_nano_usd,omitempty"`
 	Address           string   `protobuf:"bytes,47,opt,name=address,proto3" json:"address,omitempty"`                      // of the client, where it is kept; as prompts are told
 	UserEmail         string   `protobuf:"bytes,48,opt,name=user_email,json=userEmail,proto3" json:"user_email,omitempty"` // as prompts are told
+	// From here on since minor 10.
+	KeySpendNanoUsd   *int64 `protobuf:"varint,49,opt,name=key_spend_nano_usd,json=keySpendNanoUsd,proto3,oneof" json:"key_spend_nano_usd,omitempty"` // what the books say of the key when the record is told; none: nothing
+	UserSpendNanoUsd  *int64 `protobuf:"varint,50,opt,name=user_spend_nano_usd,json=userSpendNanoUsd,proto3,oneof" json:"user_spend_nano_usd,omitempty"`
+	TeamSpendNanoUsd  *int64 `protobuf:"varint,51,opt,name=team_spend_nano_usd,json=teamSpendNanoUsd,proto3,oneof" json:"team_spend_nano_usd,omitempty"`
+	UserBudgetNanoUsd *int64 `protobuf:"varint,52,opt,name=user_budget_nano_usd,json=userBudgetNanoUsd,proto3,oneof" json:"user_budget_nano_usd,omitempty"` // as key_budget_nano_usd
+	KeyResetsAt       int64  `protobuf:"varint,53,opt,name=key_resets_at,json=keyResetsAt,proto3" json:"key_resets_at,omitempty"`                           // nanoseconds since the Unix epoch: when the window of key_budget_nano_usd ends; 0: it does not
+	LogMetadata       []byte `protobuf:"bytes,54,opt,name=log_metadata,json=logMetadata,proto3" json:"log_metadata,omitempty"`                              // JSON object: spend_logs_metadata of the key, else of the team
+	UserAgent         string `protobuf:"bytes,55,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`                                    // as prompts are told
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -779,6 +787,55 @@ func (x *Record) GetUserEmail() string {
 	return ""
 }
 
+func (x *Record) GetKeySpendNanoUsd() int64 {
+	if x != nil && x.KeySpendNanoUsd != nil {
+		return *x.KeySpendNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetUserSpendNanoUsd() int64 {
+	if x != nil && x.UserSpendNanoUsd != nil {
+		return *x.UserSpendNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetTeamSpendNanoUsd() int64 {
+	if x != nil && x.TeamSpendNanoUsd != nil {
+		return *x.TeamSpendNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetUserBudgetNanoUsd() int64 {
+	if x != nil && x.UserBudgetNanoUsd != nil {
+		return *x.UserBudgetNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetKeyResetsAt() int64 {
+	if x != nil {
+		return x.KeyResetsAt
+	}
+	return 0
+}
+
+func (x *Record) GetLogMetadata() []byte {
+	if x != nil {
+		return x.LogMetadata
+	}
+	return nil
+}
+
+func (x *Record) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
 // Usage is tokens in disjoint classes.
 type Usage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -959,7 +1016,7 @@ const file_callback_proto_rawDesc = "" +
 	"\n" +
 	"AuditEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\fR\x04json\"\xa3\f\n" +
+	"\x04json\x18\x02 \x01(\fR\x04json\"\xb9\x0f\n" +
 	"\x06Record\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1d\n" +
 	"\n" +
@@ -1020,9 +1077,21 @@ const file_callback_proto_rawDesc = "" +
 	"\x14team_budget_nano_usd\x18. \x01(\x03H\x01R\x11teamBudgetNanoUsd\x88\x01\x01\x12\x18\n" +
 	"\aaddress\x18/ \x01(\tR\aaddress\x12\x1d\n" +
 	"\n" +
-	"user_email\x180 \x01(\tR\tuserEmailB\x16\n" +
+	"user_email\x180 \x01(\tR\tuserEmail\x120\n" +
+	"\x12key_spend_nano_usd\x181 \x01(\x03H\x02R\x0fkeySpendNanoUsd\x88\x01\x01\x122\n" +
+	"\x13user_spend_nano_usd\x182 \x01(\x03H\x03R\x10userSpendNanoUsd\x88\x01\x01\x122\n" +
+	"\x13team_spend_nano_usd\x183 \x01(\x03H\x04R\x10teamSpendNanoUsd\x88\x01\x01\x124\n" +
+	"\x14user_budget_nano_usd\x184 \x01(\x03H\x05R\x11userBudgetNanoUsd\x88\x01\x01\x12\"\n" +
+	"\rkey_resets_at\x185 \x01(\x03R\vkeyResetsAt\x12!\n" +
+	"\flog_metadata\x186 \x01(\fR\vlogMetadata\x12\x1d\n" +
+	"\n" +
+	"user_agent\x187 \x01(\tR\tuserAgentB\x16\n" +
 	"\x14_key_budget_nano_usdB\x17\n" +
-	"\x15_team_budget_nano_usd\"\xab\x01\n" +
+	"\x15_team_budget_nano_usdB\x15\n" +
+	"\x13_key_spend_nano_usdB\x16\n" +
+	"\x14_user_spend_nano_usdB\x16\n" +
+	"\x14_team_spend_nano_usdB\x17\n" +
+	"\x15_user_budget_nano_usd\"\xab\x01\n" +
 	"\x05Usage\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\x03R\x05input\x12\x1d\n" +
 	"\n" +

@@ -220,7 +220,8 @@ type GuardrailDescription struct {
 	// Names of request headers. Check.headers has those of them that the operator allows, too;
 	// credentials are never among them.
 	WantsHeaders  []string `protobuf:"bytes,7,rep,name=wants_headers,json=wantsHeaders,proto3" json:"wants_headers,omitempty"`
-	WantsCaller   bool     `protobuf:"varint,8,opt,name=wants_caller,json=wantsCaller,proto3" json:"wants_caller,omitempty"` // Check.caller is filled in
+	WantsCaller   bool     `protobuf:"varint,8,opt,name=wants_caller,json=wantsCaller,proto3" json:"wants_caller,omitempty"`    // Check.caller is filled in
+	WantsRequest  bool     `protobuf:"varint,9,opt,name=wants_request,json=wantsRequest,proto3" json:"wants_request,omitempty"` // Check.request is filled in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +308,13 @@ func (x *GuardrailDescription) GetWantsHeaders() []string {
 func (x *GuardrailDescription) GetWantsCaller() bool {
 	if x != nil {
 		return x.WantsCaller
+	}
+	return false
+}
+
+func (x *GuardrailDescription) GetWantsRequest() bool {
+	if x != nil {
+		return x.WantsRequest
 	}
 	return false
 }
@@ -757,16 +765,18 @@ func (x *Info) GetStream() bool {
 }
 
 type Check struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hook          Hook                   `protobuf:"varint,1,opt,name=hook,proto3,enum=conclave.plugin.v1.Hook" json:"hook,omitempty"` // any but during
-	Info          *Info                  `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
-	Texts         []*Text                `protobuf:"bytes,3,rep,name=texts,proto3" json:"texts,omitempty"`                              // every text of the body
-	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`                                // raw JSON, if the plugin wants it
-	DeadlineMs    uint32                 `protobuf:"varint,5,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // after which the answer is not waited for
-	Headers       []*Header              `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty"`                          // of the request, if the plugin wants them
-	Caller        *Caller                `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`                            // if the plugin wants it
-	Failure       *Failure               `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`                          // at HOOK_FAILURE
-	Record        *LoggedRecord          `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"`                            // at HOOK_LOGGING
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Hook       Hook                   `protobuf:"varint,1,opt,name=hook,proto3,enum=conclave.plugin.v1.Hook" json:"hook,omitempty"` // any but during
+	Info       *Info                  `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	Texts      []*Text                `protobuf:"bytes,3,rep,name=texts,proto3" json:"texts,omitempty"`                              // every text of the body
+	Body       []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`                                // raw JSON, if the plugin wants it
+	DeadlineMs uint32                 `protobuf:"varint,5,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // after which the answer is not waited for
+	Headers    []*Header              `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty"`                          // of the request, if the plugin wants them
+	Caller     *Caller                `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`                            // if the plugin wants it
+	Failure    *Failure               `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`                          // at HOOK_FAILURE
+	Record     *LoggedRecord          `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"`                            // at HOOK_LOGGING
+	// At HOOK_AFTER, if the plugin wants them: the texts of the request as the model got it. It is to read; texts is what is judged.
+	Request       []*Text `protobuf:"bytes,10,rep,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -860,6 +870,13 @@ func (x *Check) GetFailure() *Failure {
 func (x *Check) GetRecord() *LoggedRecord {
 	if x != nil {
 		return x.Record
+	}
+	return nil
+}
+
+func (x *Check) GetRequest() []*Text {
+	if x != nil {
+		return x.Request
 	}
 	return nil
 }
@@ -1961,7 +1978,7 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
 	"\n" +
-	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xa7\x02\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xcc\x02\n" +
 	"\x14GuardrailDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12.\n" +
 	"\x05hooks\x18\x02 \x03(\x0e2\x18.conclave.plugin.v1.HookR\x05hooks\x12&\n" +
@@ -1971,7 +1988,8 @@ const file_guardrail_proto_rawDesc = "" +
 	"wants_body\x18\x05 \x01(\bR\twantsBody\x12\x1b\n" +
 	"\tsdk_minor\x18\x06 \x01(\rR\bsdkMinor\x12#\n" +
 	"\rwants_headers\x18\a \x03(\tR\fwantsHeaders\x12!\n" +
-	"\fwants_caller\x18\b \x01(\bR\vwantsCaller\"\x89\x03\n" +
+	"\fwants_caller\x18\b \x01(\bR\vwantsCaller\x12#\n" +
+	"\rwants_request\x18\t \x01(\bR\fwantsRequest\"\x89\x03\n" +
 	"\vHostMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\x05check\x18\x02 \x01(\v2\x19.conclave.plugin.v1.CheckH\x00R\x05check\x12.\n" +
@@ -2002,7 +2020,7 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12\x17\n" +
 	"\ateam_id\x18\x05 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
-	"\x06stream\x18\a \x01(\bR\x06stream\"\xa3\x03\n" +
+	"\x06stream\x18\a \x01(\bR\x06stream\"\xd7\x03\n" +
 	"\x05Check\x12,\n" +
 	"\x04hook\x18\x01 \x01(\x0e2\x18.conclave.plugin.v1.HookR\x04hook\x12,\n" +
 	"\x04info\x18\x02 \x01(\v2\x18.conclave.plugin.v1.InfoR\x04info\x12.\n" +
@@ -2013,7 +2031,9 @@ const file_guardrail_proto_rawDesc = "" +
 	"\aheaders\x18\x06 \x03(\v2\x1a.conclave.plugin.v1.HeaderR\aheaders\x122\n" +
 	"\x06caller\x18\a \x01(\v2\x1a.conclave.plugin.v1.CallerR\x06caller\x125\n" +
 	"\afailure\x18\b \x01(\v2\x1b.conclave.plugin.v1.FailureR\afailure\x128\n" +
-	"\x06record\x18\t \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\"2\n" +
+	"\x06record\x18\t \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\x122\n" +
+	"\arequest\x18\n" +
+	" \x03(\v2\x18.conclave.plugin.v1.TextR\arequest\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xd8\x01\n" +
@@ -2184,24 +2204,25 @@ var file_guardrail_proto_depIdxs = []int32{
 	11, // 14: conclave.plugin.v1.Check.caller:type_name -> conclave.plugin.v1.Caller
 	12, // 15: conclave.plugin.v1.Check.failure:type_name -> conclave.plugin.v1.Failure
 	13, // 16: conclave.plugin.v1.Check.record:type_name -> conclave.plugin.v1.LoggedRecord
-	8,  // 17: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
-	17, // 18: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
-	1,  // 19: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
-	24, // 20: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
-	23, // 21: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
-	22, // 22: conclave.plugin.v1.Verdict.change:type_name -> conclave.plugin.v1.Change
-	10, // 23: conclave.plugin.v1.Verdict.headers:type_name -> conclave.plugin.v1.Header
-	12, // 24: conclave.plugin.v1.Verdict.failure:type_name -> conclave.plugin.v1.Failure
-	13, // 25: conclave.plugin.v1.Verdict.record:type_name -> conclave.plugin.v1.LoggedRecord
-	2,  // 26: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
-	4,  // 27: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
-	3,  // 28: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
-	5,  // 29: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
-	28, // [28:30] is the sub-list for method output_type
-	26, // [26:28] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	14, // 17: conclave.plugin.v1.Check.request:type_name -> conclave.plugin.v1.Text
+	8,  // 18: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
+	17, // 19: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
+	1,  // 20: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
+	24, // 21: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
+	23, // 22: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
+	22, // 23: conclave.plugin.v1.Verdict.change:type_name -> conclave.plugin.v1.Change
+	10, // 24: conclave.plugin.v1.Verdict.headers:type_name -> conclave.plugin.v1.Header
+	12, // 25: conclave.plugin.v1.Verdict.failure:type_name -> conclave.plugin.v1.Failure
+	13, // 26: conclave.plugin.v1.Verdict.record:type_name -> conclave.plugin.v1.LoggedRecord
+	2,  // 27: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
+	4,  // 28: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
+	3,  // 29: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
+	5,  // 30: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
+	29, // [29:31] is the sub-list for method output_type
+	27, // [27:29] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_guardrail_proto_init() }

@@ -51,10 +51,9 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 
 // Ping asks for a sign of life through the session.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.Ask(ctx, func(id uint64) *proto.RouteQuestion {
+	return c.AskForSign(ctx, func(id uint64) *proto.RouteQuestion {
 		return &proto.RouteQuestion{Id: id, Kind: &proto.RouteQuestion_Ping{Ping: true}}
 	})
-	return err
 }
 
 // Filter asks which candidates may answer. A choice that is none of the candidates, or one twice, is an

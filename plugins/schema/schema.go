@@ -6,6 +6,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -80,10 +81,15 @@ func Check(registered []*resource.Plugin, kind, name string, config json.RawMess
 	if len(bytes.TrimSpace(config)) == 0 {
 		config = json.RawMessage(`{}`)
 	}
-	if err := check(config); err != nil {
-		return &resource.Invalid{Field: "config", Reason: fmt.Sprintf("does not fit the schema of %s: %v", name, err)}
+	err = check(config)
+	if err == nil {
+		return nil
 	}
-	return nil
+	reason := cmp.Or(noThreshold(kind, name, schema, config), outOfRange(schema, config), err.Error())
+	if strings.HasPrefix(reason, "unexpected additional properties") {
+		reason += known(schema)
+	}
+	return &resource.Invalid{Field: "config", Reason: fmt.Sprintf("does not fit the schema of %s: %s", name, reason)}
 }
 
 // CheckGuardrail is Check of a guardrail, each of whose secrets is a text where it belongs.
@@ -157,7 +163,11 @@ func shorten(text string) string {
 	parts := strings.Split(text, "validating ")
 	last := parts[len(parts)-1]
 	last = strings.TrimPrefix(strings.TrimPrefix(last, "root: "), "/else: ")
-	return strings.ReplaceAll(strings.TrimPrefix(last, "/properties/"), "/properties/", ".")
+	last = strings.ReplaceAll(strings.TrimPrefix(last, "/properties/"), "/properties/", ".")
+	return together.ReplaceAllString(last, "$2: give this or $1, not both")
 }
+
+// together is what is said of a member that does not go with another one.
+var together = regexp.MustCompile(`^/dependentSchemas/(\w+)\.(\w+): not: .*`)
 
 var choiceOf = regexp.MustCompile(`\nvalidating /anyOf/\d+: `)

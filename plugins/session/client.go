@@ -28,6 +28,7 @@ type Answer[P any] interface {
 type Client[Q, P any, A Answer[P]] struct {
 	out    chan *Q
 	giveUp func(id uint64) *Q
+	signs  Signs
 
 	ctx    context.Context    // of the session: its life, not a request's
 	cancel context.CancelFunc // ends the session
@@ -36,7 +37,6 @@ type Client[Q, P any, A Answer[P]] struct {
 	mu      sync.Mutex // guards what follows
 	pending map[uint64]chan A
 	last    uint64 // id of the newest question
-	heard   uint64 // messages that the plugin has sent
 	err     error  // why the session ended
 }
 
@@ -64,6 +64,24 @@ func (c *Client[Q, P, A]) Open(method func(context.Context, ...grpc.CallOption) 
 // ends it returns the cause, and tells the plugin that nobody waits. Errors of a process that is gone
 // are ErrNotRunning.
 func (c *Client[Q, P, A]) Ask(ctx context.Context, question func(id uint64) *Q) (A, error) {
+	before := c.signs.Answered()
+	a, err := c.ask(ctx, question)
+	if err != nil {
+		c.signs.Miss(ctx, before)
+	}
+	return a, err
+}
+
+// AskForSign is Ask of a question whose answer says only that the process lives.
+func (c *Client[Q, P, A]) AskForSign(ctx context.Context, question func(id uint64) *Q) error {
+	_, err := c.ask(ctx, func(id uint64) *Q {
+		c.signs.Ping(id)
+		return question(id)
+	})
+	return err
+}
+
+func (c *Client[Q, P, A]) ask(ctx context.Context, question func(id uint64) *Q) (A, error) {
 	answer := make(chan A, 1)
 	c.mu.Lock()
 	if c.err != nil {
@@ -118,13 +136,8 @@ func (c *Client[Q, P, A]) Idle() bool {
 	return len(c.pending) == 0
 }
 
-// Heard counts the messages that the plugin has sent: one that does not change while the plugin is
-// asked shows a plugin that hangs.
-func (c *Client[Q, P, A]) Heard() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.heard
-}
+// Signs are what was heard in the session.
+func (c *Client[Q, P, A]) Signs() *Signs { return &c.signs }
 
 // Done is closed when the session has ended.
 func (c *Client[Q, P, A]) Done() <-chan struct{} { return c.ctx.Done() }
@@ -165,8 +178,8 @@ func (c *Client[Q, P, A]) receive(s grpc.BidiStreamingClient[Q, P]) {
 			return
 		}
 		a := A(m)
+		c.signs.Hear(a.GetId())
 		c.mu.Lock()
-		c.heard++
 		answer, ok := c.pending[a.GetId()]
 		delete(c.pending, a.GetId())
 		c.mu.Unlock()

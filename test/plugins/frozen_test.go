@@ -132,6 +132,9 @@ func TestFrozen(t *testing.T) {
 				served(t, providers)
 				answered(t, h)
 			}
+			if minor >= contract.MinorBodies {
+				answeredWithBody(t, h)
+			}
 			await(t, "every record is in the sink", func() bool {
 				text, _ := os.ReadFile(out)
 				return strings.Contains(string(text), "record 10 demo 7\n")
@@ -190,6 +193,19 @@ func answered(t *testing.T, h *plugins.Host) {
 	d, err := h.Guardrails().For("demo", guardrail.Choice{}).Before(t.Context(), q)
 	if err != nil || d.Action != guardrail.Answer || d.Reply.Text != "an answer" || d.Reply.Body != nil {
 		t.Errorf("an answer: %+v, %v", d, err)
+	}
+}
+
+// answeredWithBody has the guardrail answer with a body.
+func answeredWithBody(t *testing.T, h *plugins.Host) {
+	t.Helper()
+	q := &guardrail.Request{
+		Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: []byte(`{"messages":[{"role":"user","content":"answer me with a body"}]}`),
+		Open: guardrail.MayAnswer,
+	}
+	d, err := h.Guardrails().For("demo", guardrail.Choice{}).Before(t.Context(), q)
+	if err != nil || d.Action != guardrail.Answer || string(d.Reply.Body) != `{"choices":[]}` {
+		t.Errorf("an answer with a body: %+v, %v", d, err)
 	}
 }
 

@@ -1,10 +1,10 @@
 // Package llmguard is the guardrail that asks the API of LLM Guard, whose scanners are configured there. About
-// an answer it is asked without the prompt, which a guardrail is not given then: scanners that compare the two, such as
-// Relevance and FactualConsistency, judge nothing.
+// an answer it is asked with the prompt, to which some of them (Relevance, FactualConsistency, LanguageSame) compare it.
 package llmguard
 
 import (
 	"context"
+	"strings"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
@@ -35,7 +35,9 @@ func (g *LLMGuard) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gu
 		g.sender, err = service.New(cfg.Config, "http://llm-guard:8000")
 	}
 	g.cfg = cfg
-	return service.Described(), err
+	d := service.Described()
+	d.WantsRequest = true
+	return d, err
 }
 
 type answer struct {
@@ -47,12 +49,12 @@ type answer struct {
 
 // Check implements sdk.Guardrail. What the service has sanitized takes the text's place.
 func (g *LLMGuard) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	texts := g.cfg.Texts(c)
+	texts, prompt := g.cfg.Texts(c), g.prompt(c)
 	var rewritten service.Rewritten
 	var found service.FoundIn
 	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
 		text := c.Texts[texts[n]].Text
-		clean, err := g.ask(ctx, c.Hook, text, found.Text(texts[n]))
+		clean, err := g.ask(ctx, c.Hook, prompt, text, found.Text(texts[n]))
 		if err == nil && clean != text {
 			rewritten.Add(texts[n], clean)
 		}
@@ -64,11 +66,17 @@ func (g *LLMGuard) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error)
 	return found.DecideWith(&g.cfg.Terms, &rewritten), nil
 }
 
-// ask asks about one text, and returns what may stand in its place.
-func (g *LLMGuard) ask(ctx context.Context, hook sdk.Hook, text string, found *service.Found) (string, error) {
+// prompt is what an answer answers: those texts of the request that the guardrail looks at.
+func (g *LLMGuard) prompt(c *sdk.Check) string {
+	asked := &sdk.Check{Hook: sdk.Before, Texts: c.Request}
+	return strings.Join(service.Strings(&g.cfg.Terms, asked), "\n")
+}
+
+// ask asks about one text, of an answer to the prompt, and returns what may stand in its place.
+func (g *LLMGuard) ask(ctx context.Context, hook sdk.Hook, prompt, text string, found *service.Found) (string, error) {
 	r := service.Request{Path: "/analyze/prompt", Header: g.sender.Bearer(), Body: map[string]string{"prompt": text}}
 	if hook != sdk.Before {
-		r.Path, r.Body = "/analyze/output", map[string]string{"prompt": "", "output": text}
+		r.Path, r.Body = "/analyze/output", map[string]string{"prompt": prompt, "output": text}
 	}
 	var out answer
 	if err := g.sender.Post(ctx, r, &out); err != nil {

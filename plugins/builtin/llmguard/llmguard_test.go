@@ -40,6 +40,9 @@ func serve(t *testing.T) http.HandlerFunc {
 			}
 			servicetest.Read(t, r, &in)
 			judge("output", in.Output)
+			if strings.Contains(in.Prompt, "weather") && !strings.Contains(in.Output, "rain") { // as Relevance judges
+				out["is_valid"], out["scanners"] = false, map[string]float64{"Relevance": 0.8}
+			}
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -63,6 +66,39 @@ func TestLLMGuard(t *testing.T) {
 		if err != nil || v.Action != guardrail.Block || fmt.Sprint(v.Findings) != "[Toxicity 0.90]" {
 			t.Errorf("%s: got %+v, %v", hook, v, err)
 		}
+	}
+}
+
+// Scanners that compare an answer with its prompt are given both: of the prompt what the configuration says is looked at.
+func TestLLMGuard_Prompt(t *testing.T) {
+	t.Parallel()
+	base := servicetest.Start(t, serve(t))
+	asked := []sdk.Text{{Role: "system", Text: "Talk of the weather."}, {Role: "user", Text: "Hello."}, {Role: "assistant", Text: "Hi."}, {Role: "user", Text: "And now?"}}
+	for _, tt := range []struct {
+		name, terms string
+		request     []sdk.Text
+		answer      string
+		want        guardrail.Action
+	}{
+		{"off the prompt", ``, asked, "I like cheese.", guardrail.Block},
+		{"to the prompt", ``, asked, "There is rain.", guardrail.Pass},
+		{"another's text of the prompt", `"roles":["user"],`, asked, "I like cheese.", guardrail.Pass},
+		{"an earlier turn", `"latest_only":true,`, asked, "I like cheese.", guardrail.Pass},
+		{"no prompt", ``, nil, "I like cheese.", guardrail.Pass},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := &llmguard.LLMGuard{}
+			d, err := g.Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(strings.Replace(config(base), "{", "{"+tt.terms, 1))})
+			if err != nil || !d.WantsRequest {
+				t.Fatalf("wants the request: %v, %v", d.WantsRequest, err)
+			}
+			c := servicetest.Check(sdk.After, tt.answer)
+			c.Request = tt.request
+			if v, err := g.Check(t.Context(), c); err != nil || v.Action != tt.want {
+				t.Errorf("got %+v, %v, want %s", v, err, tt.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ package payload
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -61,6 +62,7 @@ type Payload struct {
 	AccessGroups  []string                   `json:"request_model_access_groups"` // of the model that was asked for
 	Address       *string                    `json:"requester_ip_address"`        // where it is kept, and contents are told
 	Params        map[string]json.RawMessage `json:"model_parameters"`            // the rest of the request's body; only where contents are told
+	UserAgent     *string                    `json:"user_agent"`                  // likewise
 	Tools         struct{}                   `json:"standard_built_in_tools_params"`
 	Unknown
 	ContentIsCut  bool   `json:"content_truncated,omitempty"`
@@ -76,7 +78,6 @@ type Unknown struct {
 	CostDebug  None `json:"response_cost_failure_debug_info"`
 	CacheKey   None `json:"cache_key"`
 	CacheSaved None `json:"saved_cache_cost"`
-	UserAgent  None `json:"user_agent"`
 	Router     None `json:"autorouter_savings"`
 }
 
@@ -138,28 +139,39 @@ type Metadata struct {
 	TeamMaxBudget *float64 `json:"user_api_key_team_max_budget"`
 	Address       *string  `json:"requester_ip_address"`
 	Guardrails    []string `json:"applied_guardrails"`
+
+	// As the cluster knows it when the callback is told.
+	Spend         *float64   `json:"user_api_key_spend"`
+	Reset         *time.Time `json:"user_api_key_budget_reset_at"`
+	UserSpend     *float64   `json:"user_api_key_user_spend"`
+	UserMaxBudget *float64   `json:"user_api_key_user_max_budget"`
+	TeamSpend     *float64   `json:"user_api_key_team_spend"`
+
+	SpendLogs json.RawMessage `json:"spend_logs_metadata"` // of the key or the team and, where contents are told, of the request
+	UserAgent *string         `json:"user_agent"`          // where contents are told
+	Requester json.RawMessage `json:"requester_metadata"`  // the request's metadata, where contents are told
+	Prompt    *PromptUsed     `json:"prompt_management_metadata"`
 	UnknownMetadata
+}
+
+// PromptUsed is the stored prompt that a request was made of.
+type PromptUsed struct {
+	ID          string `json:"prompt_id"`
+	Version     int64  `json:"prompt_version"`
+	Variables   None   `json:"prompt_variables"`
+	Integration string `json:"prompt_integration"`
 }
 
 // UnknownMetadata is what LiteLLM's payload has in its metadata, and this one has only as null.
 type UnknownMetadata struct {
-	Spend         None `json:"user_api_key_spend"`
-	Reset         None `json:"user_api_key_budget_reset_at"`
-	UserSpend     None `json:"user_api_key_user_spend"`
-	UserMaxBudget None `json:"user_api_key_user_max_budget"`
-	TeamSpend     None `json:"user_api_key_team_spend"`
-	Auth          None `json:"user_api_key_auth_metadata"`
-	SpendLogs     None `json:"spend_logs_metadata"`
-	UserAgent     None `json:"user_agent"`
-	Requester     None `json:"requester_metadata"`
-	Headers       None `json:"requester_custom_headers"`
-	Prompt        None `json:"prompt_management_metadata"`
-	MCP           None `json:"mcp_tool_call_metadata"`
-	VectorStores  None `json:"vector_store_request_metadata"`
-	Routing       None `json:"routing_decision"`
-	ColdStorage   None `json:"cold_storage_object_key"`
-	OAuth         None `json:"used_client_oauth_token"`
-	Experiment    None `json:"is_silent_experiment"`
+	Auth         None `json:"user_api_key_auth_metadata"`
+	Headers      None `json:"requester_custom_headers"`
+	MCP          None `json:"mcp_tool_call_metadata"`
+	VectorStores None `json:"vector_store_request_metadata"`
+	Routing      None `json:"routing_decision"`
+	ColdStorage  None `json:"cold_storage_object_key"`
+	OAuth        None `json:"used_client_oauth_token"`
+	Experiment   None `json:"is_silent_experiment"`
 }
 
 // UsageInfo is tokens, in disjoint classes but for the totals.
@@ -209,12 +221,22 @@ func Of(r *sdk.Record) *Payload {
 			OrgID: r.OrganizationID, ProjectID: r.ProjectID, EndUserID: r.CustomerID, Usage: usage,
 			OrgAlias: r.OrganizationName, ProjectAlias: r.ProjectName, UserEmail: known(r.UserEmail), Route: r.Path,
 			MaxBudget: dollars(r.KeyBudget), TeamMaxBudget: dollars(r.TeamBudget), Address: known(r.Address), Guardrails: []string{},
+			Spend: dollars(r.Books.KeySpend), UserSpend: dollars(r.Books.UserSpend), UserMaxBudget: dollars(r.Books.UserBudget), TeamSpend: dollars(r.Books.TeamSpend),
+			UserAgent: known(r.UserAgent),
 		},
 		HiddenParams: HiddenParams{ModelID: r.DeploymentID, Cost: costOf(r), Model: UpstreamModel(r), APIBase: r.APIBase, Usage: usage},
 		ContentIsCut: r.Truncated, PromptName: r.Prompt, PromptVersion: r.PromptVersion, Response: Content(r.Response),
 		APIBase: r.APIBase, ModelMap: ModelMap{Key: UpstreamModel(r)}, CacheHit: r.Cached, AccessGroups: append([]string{}, r.AccessGroups...), Address: known(r.Address),
+		UserAgent: known(r.UserAgent),
 	}
 	p.Messages, p.Params = parts(r.Request)
+	p.Metadata.Requester, p.Metadata.SpendLogs = metadata(p.Params["metadata"], r.LogMetadata)
+	if !r.Books.KeyResets.IsZero() {
+		p.Metadata.Reset = &r.Books.KeyResets
+	}
+	if r.Prompt != "" {
+		p.Metadata.Prompt = &PromptUsed{ID: r.Prompt, Version: r.PromptVersion, Integration: "conclave"}
+	}
 	if p.Cost != nil {
 		p.CostBreakdown = &CostBreakdown{Total: *p.Cost, Original: *p.Cost}
 	}
@@ -250,6 +272,26 @@ func parts(request []byte) (messages json.RawMessage, rest map[string]json.RawMe
 		}
 	}
 	return nil, rest
+}
+
+// metadata are those of the request, and what they and its holders have for logs of spending: where both have a member, the request's.
+func metadata(request, holders json.RawMessage) (requester, logs json.RawMessage) {
+	var of struct {
+		Logs map[string]json.RawMessage `json:"spend_logs_metadata"`
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(request, &all) == nil && all != nil {
+		requester = request
+		_ = json.Unmarshal(request, &of) // what is no object says nothing
+	}
+	if len(of.Logs) == 0 {
+		return requester, holders
+	}
+	both := map[string]json.RawMessage{}
+	_ = json.Unmarshal(holders, &both) // the node has seen that it is an object
+	maps.Copy(both, of.Logs)
+	logs, _ = json.Marshal(both) // it was read as JSON
+	return requester, logs
 }
 
 // known is the text, nil if there is none.

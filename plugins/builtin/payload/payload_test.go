@@ -2,8 +2,10 @@ package payload_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/payload"
 	"github.com/conclave-llm/conclave/plugins/builtin/sink/sinktest"
@@ -115,5 +117,38 @@ func TestOf_Known(t *testing.T) {
 	if p.CostBreakdown == nil || p.CostBreakdown.Total != *p.Cost || p.APIBase != "https://x" || !p.CacheHit || *p.Address != "192.0.2.1" || p.AccessGroups[0] != "g" ||
 		*p.Metadata.UserEmail != "a@b.c" || *p.Metadata.MaxBudget != 2.5 || p.Metadata.TeamMaxBudget != nil || p.HiddenParams.Usage.Total != p.Total {
 		t.Errorf("got %+v", p)
+	}
+}
+
+// What the cluster's books say of holders, and what the request and they have for logs.
+func TestOf_Books(t *testing.T) {
+	t.Parallel()
+	r := sinktest.Records(1)[0]
+	if m := payload.Of(&r).Metadata; m.Spend != nil || m.Reset != nil || m.SpendLogs != nil || m.Requester != nil || m.UserAgent != nil || m.Prompt != nil {
+		t.Errorf("of a record that tells nothing: %+v", m)
+	}
+	r.Books = callback.Books{KeySpend: new(int64(1_500_000_000)), UserSpend: new(int64(0)), TeamSpend: new(int64(2_000_000_000)), UserBudget: new(int64(3_000_000_000)), KeyResets: time.Unix(86400, 0).UTC()}
+	r.LogMetadata, r.UserAgent, r.Prompt, r.PromptVersion = []byte(`{"cost_center":"7","job":"a"}`), "curl/8", "greeting", 3
+	m := object(t, &r)["metadata"].(map[string]any)
+	for name, want := range map[string]any{
+		"user_api_key_spend": 1.5, "user_api_key_user_spend": 0.0, "user_api_key_team_spend": 2.0, "user_api_key_user_max_budget": 3.0,
+		"user_api_key_budget_reset_at": "1970-01-02T00:00:00Z", "user_agent": "curl/8", "requester_metadata": nil,
+		"spend_logs_metadata":        map[string]any{"cost_center": "7", "job": "a"},
+		"prompt_management_metadata": map[string]any{"prompt_id": "greeting", "prompt_version": 3.0, "prompt_variables": nil, "prompt_integration": "conclave"},
+	} {
+		if !reflect.DeepEqual(m[name], want) {
+			t.Errorf("%s is %v, want %v", name, m[name], want)
+		}
+	}
+	for _, tt := range []struct{ request, requester, logs string }{
+		{`{"metadata":{"job_id":1,"spend_logs_metadata":{"job":"b"}}}`, `{"job_id":1,"spend_logs_metadata":{"job":"b"}}`, `{"cost_center":"7","job":"b"}`},
+		{`{"metadata":{"spend_logs_metadata":"none"}}`, `{"spend_logs_metadata":"none"}`, `{"cost_center":"7","job":"a"}`},
+		{`{"metadata":null}`, ``, `{"cost_center":"7","job":"a"}`},
+		{`{"metadata":[1]}`, ``, `{"cost_center":"7","job":"a"}`},
+	} {
+		r.Request = []byte(tt.request)
+		if m := payload.Of(&r).Metadata; string(m.Requester) != tt.requester || string(m.SpendLogs) != tt.logs {
+			t.Errorf("%s: requester %s, logs %s", tt.request, m.Requester, m.SpendLogs)
+		}
 	}
 }

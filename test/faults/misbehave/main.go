@@ -1,11 +1,12 @@
 // Command misbehave is a guardrail that refuses what is forbidden, and does as a text tells it: it floods its log,
-// answers wrongly, or takes memory.
+// answers wrongly or never again, or takes memory.
 package main
 
 import (
 	"context"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/resource"
@@ -14,7 +15,10 @@ import (
 func main() { sdk.ServeGuardrail(&guard{}) }
 
 // guard is the guardrail.
-type guard struct{ grown []byte }
+type guard struct {
+	grown []byte
+	mute  atomic.Bool // it answers nothing any more
+}
 
 // Configure implements sdk.Guardrail.
 func (g *guard) Configure(context.Context, sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
@@ -24,6 +28,12 @@ func (g *guard) Configure(context.Context, sdk.GuardrailSettings) (sdk.Guardrail
 // Check implements sdk.Guardrail.
 func (g *guard) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	for _, t := range c.Texts {
+		if strings.Contains(t.Text, "mute") {
+			g.mute.Store(true)
+		}
+		if g.mute.Load() {
+			select {} // as checks that wait for each other do
+		}
 		switch {
 		case strings.Contains(t.Text, "forbidden"):
 			return sdk.Block("forbidden"), nil
@@ -35,7 +45,7 @@ func (g *guard) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 		case strings.Contains(t.Text, "wrong"):
 			return sdk.Verdict{Action: 99}, nil
 		case strings.Contains(t.Text, "large"): // larger than an answer may be
-			return sdk.Block(strings.Repeat("x", 64<<20)), nil
+			return sdk.Block(strings.Repeat("x", 16<<20)), nil
 		case strings.Contains(t.Text, "grow"):
 			g.grown = make([]byte, 400<<20)
 			for i := range g.grown {
