@@ -18,7 +18,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/declare"
-	"github.com/conclave-llm/conclave/cmd/conclave/cli"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
@@ -92,7 +92,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 		}
 		file, err := config.Load(f.file, os.LookupEnv)
 		if err != nil {
-			return &cli.ExitError{Code: 78, Err: err}
+			return &console.ExitError{Code: 78, Err: err}
 		}
 		declared := declare.FromConfig(&file.Resources)
 		d.declared, d.blobs = &declared, file.BlobBodies()

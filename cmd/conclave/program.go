@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/conclave-llm/conclave/cmd/conclave/cli"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/node/versions"
@@ -118,7 +118,7 @@ func (p *program) swap(s node.Swap) error {
 	}
 	switch {
 	case p.launched:
-		return &cli.ExitError{Code: exitSwap}
+		return &console.ExitError{Code: exitSwap}
 	case s.Trial == nil:
 		return p.anew()
 	}
@@ -143,11 +143,11 @@ func (p *program) launch(ctx context.Context) error {
 		code, good, err := p.try(ctx, *st.Trial)
 		switch {
 		case ctx.Err() != nil:
-			return &cli.ExitError{Code: code}
+			return &console.ExitError{Code: code}
 		case !good:
 			return p.giveUp(fmt.Sprintf("the new program ended with status %d", code), err)
 		case code != exitSwap:
-			return &cli.ExitError{Code: code}
+			return &console.ExitError{Code: code}
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/conclave-llm/conclave/cmd/conclave/cli"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/node/consensus/recovery"
 )
@@ -57,7 +57,7 @@ func (a *app) recover(ctx context.Context, f recoverFlags) error {
 	if f.file != "" {
 		n, _, err := config.LoadNode(f.file, os.LookupEnv)
 		if err != nil {
-			return &cli.ExitError{Code: 78, Err: err}
+			return &console.ExitError{Code: 78, Err: err}
 		}
 		dir = n.DataDir
 	}

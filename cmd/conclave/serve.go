@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
-	"github.com/conclave-llm/conclave/cmd/conclave/cli"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/node"
@@ -52,7 +52,7 @@ of any node takes the file alone.`,
 func (a *app) serve(ctx context.Context, f serveFlags) error {
 	cfg, logger, err := a.nodeConfig(ctx, f)
 	if err != nil {
-		return &cli.ExitError{Code: 78, Err: err}
+		return &console.ExitError{Code: 78, Err: err}
 	}
 	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
 	p, err := chooseProgram(ctx, &cfg, f, logger)
@@ -63,7 +63,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	go tuneGC(ctx)
 	n, err := node.Start(ctx, cfg)
 	if r, ok := errors.AsType[*node.Refusal](err); ok {
-		return &cli.ExitError{Code: r.Status, Err: err}
+		return &console.ExitError{Code: r.Status, Err: err}
 	}
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return stopNodes(limit, n)
 	case <-n.Failed():
 		logger.Error("stopping, to be started again", "error", ledger.ErrFailed)
-		return &cli.ExitError{Code: 75, Err: errors.Join(ledger.ErrFailed, stopNodes(limit, n))}
+		return &console.ExitError{Code: 75, Err: errors.Join(ledger.ErrFailed, stopNodes(limit, n))}
 	case s := <-n.Swaps():
 		logger.Info("stopping, to start another program")
 		if err := stopNodes(limit, n); err != nil {

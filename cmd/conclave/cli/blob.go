@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -34,11 +35,11 @@ func (a *app) blobList() *cobra.Command {
 			if cursor != "" {
 				q.Set("cursor", cursor)
 			}
-			page, err := a.client().Blobs(cmd.Context(), q)
+			page, err := a.Client().Blobs(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
-			return a.printList(page, looseAll(page.Items), []column{
+			return a.PrintList(page, console.LooseAll(page.Items), []console.Column{
 				{"DIGEST", "id"},
 				{"KIND", "kind"},
 				{"CLASS", "class"},
@@ -68,11 +69,11 @@ func (a *app) blobPut() *cobra.Command {
 			if ttl != "" {
 				q.Set("ttl", ttl)
 			}
-			b, err := a.client().PutBlob(cmd.Context(), body, q)
+			b, err := a.Client().PutBlob(cmd.Context(), body, q)
 			if err != nil {
 				return err
 			}
-			return a.printOne(b)
+			return a.PrintOne(b)
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "file", "what it is: plugin, tokenizer, template")
@@ -105,14 +106,14 @@ func (a *app) blobGet() *cobra.Command {
 		Short: "Write the body of a blob; what clients sent is not shown",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := a.client().BlobBody(cmd.Context(), args[0])
+			body, err := a.Client().BlobBody(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if path != "" {
 				return os.WriteFile(path, body, 0o600)
 			}
-			_, err = a.stdout.Write(body)
+			_, err = a.Stdout.Write(body)
 			return err
 		},
 	}
@@ -126,11 +127,11 @@ func (a *app) blobVerify() *cobra.Command {
 		Short: "Have every node check its copy; the exit status is 1 if too few hold it",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			checks, err := a.client().VerifyBlob(cmd.Context(), args[0])
+			checks, err := a.Client().VerifyBlob(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if err := a.printList(checks, looseAll(checks), []column{{"NODE", "node"}, {"HOLDS", "holds"}, {"ERROR", "error"}}); err != nil {
+			if err := a.PrintList(checks, console.LooseAll(checks), []console.Column{{"NODE", "node"}, {"HOLDS", "holds"}, {"ERROR", "error"}}); err != nil {
 				return err
 			}
 			held := 0
@@ -153,7 +154,7 @@ func (a *app) blobDelete() *cobra.Command {
 		Short: "Delete a blob that nothing refers to",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.client().DeleteBlob(cmd.Context(), args[0])
+			return a.Client().DeleteBlob(cmd.Context(), args[0])
 		},
 	}
 }
@@ -163,10 +164,10 @@ func (a *app) blobDelete() *cobra.Command {
 func (a *app) upload(ctx context.Context, files []config.Blob) error {
 	for _, f := range files {
 		q := url.Values{"kind": {"file"}, "name": {filepath.Base(f.Path)}}
-		if _, err := a.client().PutBlob(ctx, f.Body, q); err != nil {
+		if _, err := a.Client().PutBlob(ctx, f.Body, q); err != nil {
 			return fmt.Errorf("upload %s: %w", f.Path, err)
 		}
-		fmt.Fprintf(a.stderr, "uploaded %s as %s\n", printable(f.Path), f.Digest)
+		fmt.Fprintf(a.Stderr, "uploaded %s as %s\n", console.Printable(f.Path), f.Digest)
 	}
 	return nil
 }

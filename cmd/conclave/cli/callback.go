@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // callbackVerbs are what is done with callbacks as they run.
@@ -23,22 +24,22 @@ func (a *app) callbackState() *cobra.Command {
 	return &cobra.Command{
 		Use: "state NAME", Short: "Show how a callback runs on each node", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := a.client().CallbackStates(cmd.Context(), args[0])
+			all, err := a.Client().CallbackStates(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			table, err := a.tables()
+			table, err := a.Tables()
 			if err != nil {
 				return err
 			}
 			if !table {
-				return a.printJSON(all)
+				return a.PrintJSON(all)
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+			w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tSTATE\tBEHIND\tDEAD LETTERS\tRESTARTS\tERROR")
 			for _, s := range all.Items {
 				behind := int64(s.Last) - int64(s.Mark) + 1
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", printable(s.Node), s.State, max(0, behind), s.Dead, s.Restarts, printable(s.Error))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", console.Printable(s.Node), s.State, max(0, behind), s.Dead, s.Restarts, console.Printable(s.Error))
 			}
 			return w.Flush()
 		},
@@ -49,14 +50,14 @@ func (a *app) callbackTest() *cobra.Command {
 	return &cobra.Command{
 		Use: "test NAME", Short: "Send a test event through a callback, from the node that answers", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			said, err := a.client().TestCallback(cmd.Context(), args[0])
+			said, err := a.Client().TestCallback(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if !said.OK {
-				return fmt.Errorf("callback %s on %s: %s", said.Callback, said.Node, printable(said.Error))
+				return fmt.Errorf("callback %s on %s: %s", said.Callback, said.Node, console.Printable(said.Error))
 			}
-			return a.printOne(said)
+			return a.PrintOne(said)
 		},
 	}
 }
@@ -69,11 +70,11 @@ func (a *app) callbackRedeliver() *cobra.Command {
 			"(seven days, unless a node is told otherwise). What the sink has already comes again under the same node and position.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client().Redeliver(cmd.Context(), args[0], client.RedeliverFrom{From: since})
+			c, err := a.Client().Redeliver(cmd.Context(), args[0], client.RedeliverFrom{From: since})
 			if err != nil {
 				return err
 			}
-			return a.printOne(c)
+			return a.PrintOne(c)
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "", "a time in RFC 3339, or how long ago: 36h, 7d")
@@ -85,24 +86,24 @@ func (a *app) deadList() *cobra.Command {
 	return &cobra.Command{
 		Use: "list NAME", Short: "List the dead letters of a callback, of all nodes", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := a.client().DeadLetters(cmd.Context(), args[0])
+			all, err := a.Client().DeadLetters(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			table, err := a.tables()
+			table, err := a.Tables()
 			if err != nil {
 				return err
 			}
 			if !table {
-				return a.printJSON(all)
+				return a.PrintJSON(all)
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+			w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tPOSITION\tREQUEST\tAT\tREASON")
 			for _, l := range all.Items {
-				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", printable(l.Node), l.Position, printable(l.RequestID), l.At.Format(time.RFC3339), printable(l.Reason))
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", console.Printable(l.Node), l.Position, console.Printable(l.RequestID), l.At.Format(time.RFC3339), console.Printable(l.Reason))
 			}
 			for _, e := range all.Errors {
-				fmt.Fprintf(w, "%s\n", printable(e))
+				fmt.Fprintf(w, "%s\n", console.Printable(e))
 			}
 			return w.Flush()
 		},
@@ -119,11 +120,11 @@ func (a *app) deadDo(verb, short string, do doDeadLetters) *cobra.Command {
 			for _, p := range positions {
 				chosen.Positions = append(chosen.Positions, uint64(max(0, p)))
 			}
-			done, err := do(a.client(), cmd.Context(), args[0], chosen)
+			done, err := do(a.Client(), cmd.Context(), args[0], chosen)
 			if err != nil {
 				return err
 			}
-			return a.printOne(done)
+			return a.PrintOne(done)
 		},
 	}
 	cmd.Flags().StringVar(&chosen.Node, "node", "", "name or id of a node (default: all)")

@@ -1,19 +1,18 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 )
 
@@ -42,7 +41,7 @@ func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.B
 		return nil, nil, err
 	}
 	for _, p := range file.Ignored {
-		fmt.Fprintf(a.stderr, "conclave: %s: ignored: %s\n", p.Position, p.Detail)
+		fmt.Fprintf(a.Stderr, "conclave: %s: ignored: %s\n", p.Position, p.Detail)
 	}
 	if a.openSecrets != nil {
 		if err := a.openSecrets(ctx, f.path, &file.Resources); err != nil {
@@ -57,9 +56,9 @@ func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.B
 // that this machine lacks, or refers to one; of a cluster that does not answer nothing is known, and the plan says more.
 func (a *app) variables(ctx context.Context) func(name string) bool {
 	names := sync.OnceValue(func() map[string]bool {
-		all, err := a.client().Environment().All(ctx, client.Query{})
+		all, err := a.Client().Environment().All(ctx, client.Query{})
 		if err != nil {
-			fmt.Fprintf(a.stderr, "conclave: the cluster's variables are not known: %s\n", err)
+			fmt.Fprintf(a.Stderr, "conclave: the cluster's variables are not known: %s\n", err)
 		}
 		names := map[string]bool{}
 		for _, v := range all {
@@ -83,7 +82,7 @@ func (a *app) variables(ctx context.Context) func(name string) bool {
 
 // onNodes says whether the process of a node has a variable in its environment, and warns of one that only some have.
 func (a *app) onNodes(ctx context.Context, name string) bool {
-	tests, err := a.client().TestSecret(ctx, "env://"+name)
+	tests, err := a.Client().TestSecret(ctx, "env://"+name)
 	if err != nil {
 		return true // nobody knows; the plan says what is wrong with the cluster
 	}
@@ -96,7 +95,7 @@ func (a *app) onNodes(ctx context.Context, name string) bool {
 		}
 	}
 	if len(with) > 0 && len(without) > 0 {
-		fmt.Fprintf(a.stderr, "conclave: warning: the variable %s is set on %s and not on %s\n", printable(name), printable(strings.Join(with, ", ")), printable(strings.Join(without, ", ")))
+		fmt.Fprintf(a.Stderr, "conclave: warning: the variable %s is set on %s and not on %s\n", console.Printable(name), console.Printable(strings.Join(with, ", ")), console.Printable(strings.Join(without, ", ")))
 	}
 	return len(with) > 0
 }
@@ -114,7 +113,7 @@ func (a *app) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plan, err := a.client().PlanConfig(cmd.Context(), d, f.how)
+			plan, err := a.Client().PlanConfig(cmd.Context(), d, f.how)
 			if err != nil {
 				return err
 			}
@@ -122,7 +121,7 @@ func (a *app) planCommand() *cobra.Command {
 				return err
 			}
 			if len(plan.Changes) > 0 {
-				return &ExitError{Code: exitChanges}
+				return &console.ExitError{Code: exitChanges}
 			}
 			return nil
 		},
@@ -145,7 +144,7 @@ func (a *app) applyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			plan, err := a.client().PlanConfig(cmd.Context(), d, f.how)
+			plan, err := a.Client().PlanConfig(cmd.Context(), d, f.how)
 			if err != nil {
 				return err
 			}
@@ -153,7 +152,7 @@ func (a *app) applyCommand() *cobra.Command {
 				return err
 			}
 			if !yes {
-				if err := a.confirm("Apply these changes?"); err != nil {
+				if err := a.Confirm("Apply these changes?"); err != nil {
 					return err
 				}
 			}
@@ -161,11 +160,11 @@ func (a *app) applyCommand() *cobra.Command {
 				return err
 			}
 			f.how.Expect = plan.Digest
-			if _, err := a.client().ApplyConfig(cmd.Context(), d, f.how); err != nil {
+			if _, err := a.Client().ApplyConfig(cmd.Context(), d, f.how); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "applied %d changes\n", len(plan.Changes))
-			a.warnPending()
+			fmt.Fprintf(a.Stderr, "applied %d changes\n", len(plan.Changes))
+			a.WarnPending()
 			return nil
 		},
 	}
@@ -183,7 +182,7 @@ func (a *app) exportCommand() *cobra.Command {
 			"and a plan takes them for unchanged. A new cluster needs provider secrets in their place, such as env(\"OPENAI_API_KEY\").",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out, err := a.client().ExportConfig(cmd.Context(), format)
+			out, err := a.Client().ExportConfig(cmd.Context(), format)
 			if err != nil {
 				return err
 			}
@@ -197,7 +196,7 @@ func (a *app) exportCommand() *cobra.Command {
 			if path != "" {
 				return os.WriteFile(path, text, 0o600)
 			}
-			_, err = a.stdout.Write(text)
+			_, err = a.Stdout.Write(text)
 			return err
 		},
 	}
@@ -218,25 +217,11 @@ func (a *app) ownCommand() *cobra.Command {
 			if !take {
 				return errors.New("say --take-over: the configuration file can then no longer write the record")
 			}
-			return a.client().OwnConfig(cmd.Context(), args[0], args[1])
+			return a.Client().OwnConfig(cmd.Context(), args[0], args[1])
 		},
 	}
 	cmd.Flags().BoolVar(&take, "take-over", false, "it is meant")
 	return cmd
-}
-
-// confirm asks on the terminal; everything but yes is an error.
-func (a *app) confirm(question string) error {
-	fmt.Fprintf(a.stderr, "%s Only yes is accepted: ", question)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if strings.TrimSpace(line) == "yes" {
-		return nil
-	}
-	if err != nil {
-		fmt.Fprintln(a.stderr)
-		return errors.New("nobody answered; nothing was changed (--yes does not ask)")
-	}
-	return errors.New("nothing was changed")
 }
 
 // marks begin the lines of a plan.
@@ -244,27 +229,27 @@ var marks = map[string]string{"create": "+", "update": "~", "delete": "-"}
 
 // printPlan shows a plan for people or as JSON.
 func (a *app) printPlan(plan *client.ConfigPlan) error {
-	table, err := a.tables()
+	table, err := a.Tables()
 	if err != nil {
 		return err
 	}
 	if !table {
-		return a.printJSON(plan)
+		return a.PrintJSON(plan)
 	}
 	count := map[string]int{}
 	for i := range plan.Changes {
 		c := &plan.Changes[i]
 		count[c.Action]++
-		fmt.Fprintf(a.stdout, "%s %s %q%s\n", marks[c.Action], c.Kind, printable(c.Name), takenOver(c))
+		fmt.Fprintf(a.Stdout, "%s %s %q%s\n", marks[c.Action], c.Kind, console.Printable(c.Name), takenOver(c))
 		for _, f := range c.Fields {
-			fmt.Fprintf(a.stdout, "    %s\n", fieldLine(c.Action, f))
+			fmt.Fprintf(a.Stdout, "    %s\n", fieldLine(c.Action, f))
 		}
 	}
 	if len(plan.Changes) == 0 {
-		fmt.Fprintln(a.stdout, "nothing to do")
+		fmt.Fprintln(a.Stdout, "nothing to do")
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%d to create, %d to change, %d to delete\n", count["create"], count["update"], count["delete"])
+	fmt.Fprintf(a.Stdout, "%d to create, %d to change, %d to delete\n", count["create"], count["update"], count["delete"])
 	return nil
 }
 
@@ -276,7 +261,7 @@ func takenOver(c *client.ConfigChange) string {
 }
 
 func fieldLine(action string, f client.FieldChange) string {
-	before, after := printable(string(f.Before)), printable(string(f.After))
+	before, after := console.Printable(string(f.Before)), console.Printable(string(f.After))
 	switch {
 	case action == "create" || before == "" && after != "":
 		return fmt.Sprintf("%s = %s", f.Field, after)

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // form is how a flag's text becomes JSON.
@@ -59,7 +59,7 @@ func (a *app) document(cmd *cobra.Command, fields []field) (map[string]any, erro
 	f := cmd.Flags()
 	doc := map[string]any{}
 	if path, err := f.GetString("file"); err == nil && path != "" {
-		b, err := a.read(path)
+		b, err := a.Read(path)
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +101,7 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 	switch fd.form {
 	case asList:
 		list, err := f.GetStringArray(fd.flag)
-		return splitAll(list), err
+		return console.SplitAll(list), err
 	case asBool:
 		return f.GetBool(fd.flag)
 	case asPairs, asSecretPairs:
@@ -122,7 +122,7 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 		}
 		return json.Number(s), checkNumber(s)
 	case asSecret:
-		return a.secret(s)
+		return a.Secret(s)
 	case asJSON:
 		if !json.Valid([]byte(s)) {
 			return nil, errors.New("is not JSON")
@@ -151,7 +151,7 @@ func (a *app) pairs(list []string, fm form) (any, error) {
 		}
 		if fm == asSecretPairs {
 			var err error
-			if text, err = a.secret(text); err != nil {
+			if text, err = a.Secret(text); err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -165,7 +165,7 @@ func (a *app) pairs(list []string, fm form) (any, error) {
 func (a *app) anyValue(s string) (any, error) {
 	path, isFile := strings.CutPrefix(s, "file:")
 	if isFile {
-		b, err := a.read(path)
+		b, err := a.Read(path)
 		if err != nil {
 			return nil, err
 		}
@@ -204,38 +204,6 @@ func expiry(s string) (any, error) {
 	return time.Now().Add(d).UTC().Format(time.RFC3339), nil
 }
 
-// secret resolves env:VAR, file:PATH and - so that secrets need not stand on the command
-// line, where every user of the machine sees them.
-func (a *app) secret(s string) (string, error) {
-	if name, ok := strings.CutPrefix(s, "env:"); ok {
-		v := os.Getenv(name)
-		if v == "" {
-			return "", fmt.Errorf("%s is not set", name)
-		}
-		return v, nil
-	}
-	path, isFile := strings.CutPrefix(s, "file:")
-	if s != "-" && !isFile {
-		return s, nil
-	}
-	b, err := a.read(path)
-	if err != nil {
-		return "", err
-	}
-	v := strings.TrimSpace(string(b))
-	if v == "" {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return v, nil
-}
-
-func (a *app) read(path string) ([]byte, error) {
-	if path == "-" {
-		return io.ReadAll(a.stdin)
-	}
-	return os.ReadFile(path)
-}
-
 // put sets a member of a document; the path has dots.
 func put(doc map[string]any, path string, v any) {
 	head, rest, deeper := strings.Cut(path, ".")
@@ -249,17 +217,4 @@ func put(doc map[string]any, path string, v any) {
 		doc[head] = inner
 	}
 	put(inner, rest, v)
-}
-
-// splitAll lets a list be written as one flag with commas, too.
-func splitAll(list []string) []string {
-	out := []string{}
-	for _, s := range list {
-		for part := range strings.SplitSeq(s, ",") {
-			if part != "" {
-				out = append(out, part)
-			}
-		}
-	}
-	return out
 }

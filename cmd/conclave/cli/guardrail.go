@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // guardrailTry asks a guardrail about a text.
@@ -24,13 +25,13 @@ func (a *app) guardrailTry() *cobra.Command {
 			if len(args) == 2 && args[1] != "-" {
 				q.Text = args[1]
 			} else {
-				text, err := io.ReadAll(a.stdin)
+				text, err := io.ReadAll(a.Stdin)
 				if err != nil {
 					return fmt.Errorf("read the text: %w", err)
 				}
 				q.Text = string(text)
 			}
-			said, err := a.client().TryGuardrail(cmd.Context(), args[0], q)
+			said, err := a.Client().TryGuardrail(cmd.Context(), args[0], q)
 			if err != nil {
 				return err
 			}
@@ -44,22 +45,22 @@ func (a *app) guardrailTry() *cobra.Command {
 }
 
 func (a *app) printTried(said *client.GuardrailTried) error {
-	table, err := a.tables()
+	table, err := a.Tables()
 	if err != nil {
 		return err
 	}
 	if !table {
-		return a.printJSON(said)
+		return a.PrintJSON(said)
 	}
-	fmt.Fprintf(a.stdout, "%s (%s, %s): %s", said.Guardrail, said.Hook, time.Duration(said.Duration).Round(time.Microsecond), said.Status)
+	fmt.Fprintf(a.Stdout, "%s (%s, %s): %s", said.Guardrail, said.Hook, time.Duration(said.Duration).Round(time.Microsecond), said.Status)
 	for _, more := range []string{said.Found, said.Message, said.Error} {
 		if more != "" {
-			fmt.Fprintf(a.stdout, "; %s", printable(more))
+			fmt.Fprintf(a.Stdout, "; %s", console.Printable(more))
 		}
 	}
-	fmt.Fprintln(a.stdout)
+	fmt.Fprintln(a.Stdout)
 	if said.Text != "" {
-		fmt.Fprintln(a.stdout, printable(said.Text))
+		fmt.Fprintln(a.Stdout, console.Printable(said.Text))
 	}
 	return nil
 }

@@ -6,20 +6,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // holderNouns are the kinds of records that can be limited, beside keys and teams.
 var holderNouns = []noun{
 	{
 		name: "organization", short: "Organizations of teams",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
 		fields:  holderFields,
 		create:  budgetFlags,
 		more:    func(a *app) []*cobra.Command { return a.blockVerbs("organization") },
 	},
 	{
 		name: "project", short: "Parts of a team's work",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"TEAM", "team_id"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"TEAM", "team_id"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
 		fields: append([]field{
 			{"team", "team_id", asText, "id or name of its team"},
 			{"description", "description", asText, "what it is for"},
@@ -30,7 +31,7 @@ var holderNouns = []noun{
 	},
 	{
 		name: "user", short: "People with keys",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"EMAIL", "email"}, {"ROLE", "role"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"EMAIL", "email"}, {"ROLE", "role"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
 		fields: append([]field{
 			{"id", "id", asText, "id, as an identity provider has it (default: made)"},
 			{"email", "email", asText, "e-mail address"},
@@ -44,7 +45,7 @@ var holderNouns = []noun{
 	},
 	{
 		name: "customer", short: "End users of applications that have limits of their own",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"REGION", "region"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"REGION", "region"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
 		fields: append([]field{
 			{"alias", "name", asText, "name for people"},
 			{"default-model", "default_model", asText, "model of requests that name none"},
@@ -57,7 +58,7 @@ var holderNouns = []noun{
 	},
 	{
 		name: "tag", short: "Tags of requests that have limits of their own",
-		columns: []column{{"ID", "id"}, {"DESCRIPTION", "description"}, {"MODELS", "models"}, {"SPEND", "spend"}},
+		columns: []console.Column{{"ID", "id"}, {"DESCRIPTION", "description"}, {"MODELS", "models"}, {"SPEND", "spend"}},
 		fields:  append([]field{{"description", "description", asText, "what it is for"}}, holderFields...),
 		create:  budgetFlags,
 		named:   "id",
@@ -70,35 +71,35 @@ var memberFields = append([]field{{"admin", "admin", asBool, "may write the team
 // memberCommand is the members of teams.
 func (a *app) memberCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "member", Aliases: []string{"members"}, Short: "Members of a team", Args: cobra.NoArgs}
-	columns := []column{{"USER", "user_id"}, {"ADMIN", "admin"}, {"MODELS", "models"}, {"SPEND", "spend"}}
+	columns := []console.Column{{"USER", "user_id"}, {"ADMIN", "admin"}, {"MODELS", "models"}, {"SPEND", "spend"}}
 	list := &cobra.Command{
 		Use: "list TEAM", Short: "List the members of a team", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			page, err := a.client().Members(args[0]).List(cmd.Context(), client.Query{})
+			page, err := a.Client().Members(args[0]).List(cmd.Context(), client.Query{})
 			if err != nil {
 				return err
 			}
-			return a.printList(page, looseAll(page.Items), columns)
+			return a.PrintList(page, console.LooseAll(page.Items), columns)
 		},
 	}
 	get := &cobra.Command{
 		Use: "get TEAM USER", Short: "Show one member by the user's id or e-mail address", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := a.client().Members(args[0]).One(cmd.Context(), args[1])
+			m, err := a.Client().Members(args[0]).One(cmd.Context(), args[1])
 			if err != nil {
 				return err
 			}
-			return a.printOne(m)
+			return a.PrintOne(m)
 		},
 	}
 	remove := &cobra.Command{
 		Use: "remove TEAM USER", Short: "Take a member out of a team, with his keys of it", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.client().Members(args[0]).Delete(cmd.Context(), args[1]); err != nil {
+			if err := a.Client().Members(args[0]).Delete(cmd.Context(), args[1]); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "removed %s from team %s\n", printable(args[1]), printable(args[0]))
-			a.warnPending()
+			fmt.Fprintf(a.Stderr, "removed %s from team %s\n", console.Printable(args[1]), console.Printable(args[0]))
+			a.WarnPending()
 			return nil
 		},
 	}
@@ -111,11 +112,11 @@ func (a *app) teamAvailable() *cobra.Command {
 	return &cobra.Command{
 		Use: "available", Short: "List the teams that you may join by yourself", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			page, err := a.client().AvailableTeams(cmd.Context())
+			page, err := a.Client().AvailableTeams(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printList(page, looseAll(page.Items), []column{{"ID", "id"}, {"NAME", "name"}, {"ORGANIZATION", "organization_id"}, {"MODELS", "models"}})
+			return a.PrintList(page, console.LooseAll(page.Items), []console.Column{{"ID", "id"}, {"NAME", "name"}, {"ORGANIZATION", "organization_id"}, {"MODELS", "models"}})
 		},
 	}
 }
@@ -134,7 +135,7 @@ func (a *app) memberWrite(verb string) *cobra.Command {
 				return err
 			}
 			var m client.TeamMember
-			if members := a.client().Members(args[0]); verb == "add" {
+			if members := a.Client().Members(args[0]); verb == "add" {
 				doc["user_id"] = args[1]
 				m, err = members.Create(cmd.Context(), doc)
 			} else {
@@ -143,8 +144,8 @@ func (a *app) memberWrite(verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.warnPending()
-			return a.printOne(m)
+			a.WarnPending()
+			return a.PrintOne(m)
 		},
 	}
 	fieldFlags(cmd, memberFields)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -29,16 +30,16 @@ func (a *app) keyExplain() *cobra.Command {
 					more.Set(name, v)
 				}
 			}
-			e, err := a.client().Effective(cmd.Context(), args[0], more)
+			e, err := a.Client().Effective(cmd.Context(), args[0], more)
 			if err != nil {
 				return err
 			}
-			table, err := a.tables()
+			table, err := a.Tables()
 			if err != nil {
 				return err
 			}
 			if !table {
-				return a.printJSON(e)
+				return a.PrintJSON(e)
 			}
 			return a.printEffective(&e)
 		},
@@ -50,30 +51,30 @@ func (a *app) keyExplain() *cobra.Command {
 }
 
 func (a *app) printEffective(e *client.Effective) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	verdict := "allowed"
 	if !e.Allowed {
 		verdict = "REFUSED"
 	}
-	fmt.Fprintf(w, "KEY\t%s\t%s\n", printable(firstText(e.Name, e.KeyID)), verdict)
+	fmt.Fprintf(w, "KEY\t%s\t%s\n", console.Printable(firstText(e.Name, e.KeyID)), verdict)
 	for _, b := range e.Blocks {
 		until := ""
 		if b.Until != 0 {
 			until = " until " + b.Until.Std().Format("2006-01-02T15:04:05Z")
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s%s\n", b.Code, levelText(b.Level), printable(b.Reason), until)
+		fmt.Fprintf(w, "  %s\t%s\t%s%s\n", b.Code, levelText(b.Level), console.Printable(b.Reason), until)
 	}
 	fmt.Fprintln(w, "LEVELS")
 	for _, l := range e.Levels {
-		fmt.Fprintf(w, "  %s\t%s\n", l.Kind, printable(firstText(l.Name, l.ID)))
+		fmt.Fprintf(w, "  %s\t%s\n", l.Kind, console.Printable(firstText(l.Name, l.ID)))
 	}
 	fmt.Fprintf(w, "MODELS\t%s\t%s\n", listText(e.Models.Allowed, false), boundText(e.Models.Bound))
 	for _, d := range e.Models.Denied {
-		fmt.Fprintf(w, "  not %s\t%s\n", printable(d.Model), levelText(d.Level))
+		fmt.Fprintf(w, "  not %s\t%s\n", console.Printable(d.Model), levelText(d.Level))
 	}
 	for _, g := range e.Groups {
 		servers := append(slices.Clone(g.MCPServers), slices.Sorted(maps.Keys(g.MCPTools))...)
-		fmt.Fprintf(w, "ACCESS GROUP\t%s\tof %s\tmodels %s\tMCP servers %s\n", printable(firstText(g.Name, g.ID)), levelText(g.Level), listText(g.Models, false), listText(servers, false))
+		fmt.Fprintf(w, "ACCESS GROUP\t%s\tof %s\tmodels %s\tMCP servers %s\n", console.Printable(firstText(g.Name, g.ID)), levelText(g.Level), listText(g.Models, false), listText(servers, false))
 	}
 	fmt.Fprintf(w, "ROUTES\t%s\t%s\n", listText(e.Routes.Allowed, e.Routes.Any), boundText(e.Routes.Bound))
 	for _, l := range []struct {
@@ -90,11 +91,11 @@ func (a *app) printEffective(e *client.Effective) error {
 	fmt.Fprintf(w, "ADDRESSES\t%s\t%s\n", listText(e.Addresses.Allowed, e.Addresses.Any), boundText(e.Addresses.Bound))
 	fmt.Fprintln(w, "BUDGETS")
 	for _, b := range e.Budgets {
-		fmt.Fprintf(w, "  %s\t%s\t%s of %s %s left%s\n", printable(b.Budget), levelText(b.Level), b.Left, b.Limit, unitText(b.Unit), mark(b.Tightest))
+		fmt.Fprintf(w, "  %s\t%s\t%s of %s %s left%s\n", console.Printable(b.Budget), levelText(b.Level), b.Left, b.Limit, unitText(b.Unit), mark(b.Tightest))
 	}
 	fmt.Fprintln(w, "LIMITS")
 	for _, l := range e.Limits {
-		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, printable(l.Model), levelText(l.Level), l.Value)
+		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, console.Printable(l.Model), levelText(l.Level), l.Value)
 	}
 	return w.Flush()
 }
@@ -107,7 +108,7 @@ func firstText(a, b string) string {
 }
 
 func levelText(l client.EffectiveLevel) string {
-	return l.Kind + " " + printable(firstText(l.Name, l.ID))
+	return l.Kind + " " + console.Printable(firstText(l.Name, l.ID))
 }
 
 func listText(list []string, all bool) string {
@@ -117,7 +118,7 @@ func listText(list []string, all bool) string {
 	case len(list) == 0:
 		return "none"
 	}
-	return printable(strings.Join(list, ", "))
+	return console.Printable(strings.Join(list, ", "))
 }
 
 func boundText(levels []client.EffectiveLevel) string {

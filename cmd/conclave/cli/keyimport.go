@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/keyimport"
 )
 
@@ -44,7 +45,7 @@ An import that stops says at which line; --from-line goes on there.`,
 
 func (a *app) importKeys(ctx context.Context, path, results string, fields []field, f keyimport.Flags) (err error) {
 	if f.Batch < 1 || f.Batch > keyimport.MaxBatch {
-		return &ExitError{Code: 2, Err: fmt.Errorf("--batch %d is not between 1 and %d", f.Batch, keyimport.MaxBatch)}
+		return &console.ExitError{Code: 2, Err: fmt.Errorf("--batch %d is not between 1 and %d", f.Batch, keyimport.MaxBatch)}
 	}
 	in, size, err := a.openInput(path)
 	if err != nil {
@@ -59,14 +60,14 @@ func (a *app) importKeys(ctx context.Context, path, results string, fields []fie
 	if err != nil {
 		return err
 	}
-	err = keyimport.Run(ctx, a.client(), f, records, size, out, a.stderr)
+	err = keyimport.Run(ctx, a.Client(), f, records, size, out, a.Stderr)
 	return errors.Join(err, out.Close())
 }
 
 // openInput opens a file; size is -1 if nobody knows it.
 func (a *app) openInput(path string) (io.ReadCloser, int64, error) {
 	if path == "-" {
-		return io.NopCloser(a.stdin), -1, nil
+		return io.NopCloser(a.Stdin), -1, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -81,7 +82,7 @@ func (a *app) openInput(path string) (io.ReadCloser, int64, error) {
 
 func (a *app) openResults(path string) (io.WriteCloser, error) {
 	if path == "" {
-		return keepOpen{a.stdout}, nil
+		return keepOpen{a.Stdout}, nil
 	}
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it holds secrets
 }
@@ -123,7 +124,7 @@ func cellValue(fd field, cell string) (any, error) {
 	case asNumber:
 		return json.Number(cell), checkNumber(cell)
 	case asList:
-		return splitAll([]string{strings.ReplaceAll(cell, ";", ",")}), nil
+		return console.SplitAll([]string{strings.ReplaceAll(cell, ";", ",")}), nil
 	case asJSON, asBool:
 		if !json.Valid([]byte(cell)) {
 			return nil, fmt.Errorf("%q is not JSON", cell)

@@ -21,18 +21,18 @@ func (a *app) keyRotate() *cobra.Command {
 		Short: "Give a key a new secret, which is shown once",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if r.Secret, err = a.secret(r.Secret); err != nil {
+			if r.Secret, err = a.Secret(r.Secret); err != nil {
 				return fmt.Errorf("--secret: %w", err)
 			}
 			if r.Change, err = a.document(cmd, nil); err != nil {
 				return err
 			}
-			k, err := a.client().RotateKey(cmd.Context(), args[0], r)
+			k, err := a.Client().RotateKey(cmd.Context(), args[0], r)
 			if err != nil {
 				return err
 			}
-			a.warnPending()
-			return a.printOne(k)
+			a.WarnPending()
+			return a.PrintOne(k)
 		},
 	}
 	fieldFlags(cmd, nil)
@@ -48,35 +48,35 @@ func (a *app) keyPickUp() *cobra.Command {
 		Short: "Fetch the secret that a scheduled rotation made, which is shown once",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := a.client().PickUpKey(cmd.Context(), args[0])
+			k, err := a.Client().PickUpKey(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			a.warnPending()
-			return a.printOne(k)
+			a.WarnPending()
+			return a.PrintOne(k)
 		},
 	}
 }
 
 func (a *app) keyRaise() *cobra.Command {
 	return raiseCommand("raise NAME", "Raise a budget of a key for a time; --by 0 ends that", 1, func(cmd *cobra.Command, args []string, r client.Raise) error {
-		k, err := a.client().RaiseKey(cmd.Context(), args[0], r)
+		k, err := a.Client().RaiseKey(cmd.Context(), args[0], r)
 		if err != nil {
 			return err
 		}
-		a.warnPending()
-		return a.printOne(k)
+		a.WarnPending()
+		return a.PrintOne(k)
 	})
 }
 
 func (a *app) memberRaise() *cobra.Command {
 	return raiseCommand("raise TEAM USER", "Raise a budget of a member for a time; --by 0 ends that", 2, func(cmd *cobra.Command, args []string, r client.Raise) error {
-		m, err := a.client().RaiseMember(cmd.Context(), args[0], args[1], r)
+		m, err := a.Client().RaiseMember(cmd.Context(), args[0], args[1], r)
 		if err != nil {
 			return err
 		}
-		a.warnPending()
-		return a.printOne(m)
+		a.WarnPending()
+		return a.PrintOne(m)
 	})
 }
 

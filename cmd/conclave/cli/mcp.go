@@ -8,13 +8,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
 )
 
 // mcpServer is the kind of records of MCP servers.
 var mcpServer = noun{
 	name: "server", path: "mcp/servers", short: "Servers of the Model Context Protocol",
-	columns: []column{
+	columns: []console.Column{
 		{"ID", "id"},
 		{"NAME", "name"},
 		{"ALIAS", "alias"},
@@ -74,11 +75,11 @@ func (a *app) mcpTools() *cobra.Command {
 	return &cobra.Command{
 		Use: "tools", Short: "List the tools that the key may call", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := a.client().MCPTools(cmd.Context())
+			all, err := a.Client().MCPTools(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printList(all, looseAll(all.Items), []column{{"NAME", "name"}, {"SERVER", "server"}, {"DESCRIPTION", "description"}})
+			return a.PrintList(all, console.LooseAll(all.Items), []console.Column{{"NAME", "name"}, {"SERVER", "server"}, {"DESCRIPTION", "description"}})
 		},
 	}
 }
@@ -87,11 +88,11 @@ func (a *app) mcpGrants() *cobra.Command {
 	return &cobra.Command{
 		Use: "grants", Short: "List servers that ask for OAuth, and where you allow the gateway to act for you", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := a.client().MCPGrants(cmd.Context())
+			all, err := a.Client().MCPGrants(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printList(all, looseAll(all.Items), []column{{"SERVER", "server"}, {"ALLOWED", "allowed"}, {"EXPIRES", "expires_at"}, {"URL", "url"}})
+			return a.PrintList(all, console.LooseAll(all.Items), []console.Column{{"SERVER", "server"}, {"ALLOWED", "allowed"}, {"EXPIRES", "expires_at"}, {"URL", "url"}})
 		},
 	}
 }
@@ -100,7 +101,7 @@ func (a *app) mcpForget() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget SERVER", Short: "Forget what you have allowed at a server", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.client().ForgetMCPGrant(cmd.Context(), args[0])
+			return a.Client().ForgetMCPGrant(cmd.Context(), args[0])
 		},
 	}
 }
@@ -109,14 +110,14 @@ func (a *app) mcpHealth() *cobra.Command {
 	return &cobra.Command{
 		Use: "health NAME", Short: "Ask a server whether it is there", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h, err := a.client().MCPHealth(cmd.Context(), args[0])
+			h, err := a.Client().MCPHealth(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if !h.Healthy {
-				return fmt.Errorf("server %s: %s", printable(h.Server), printable(h.Error))
+				return fmt.Errorf("server %s: %s", console.Printable(h.Server), console.Printable(h.Error))
 			}
-			fmt.Fprintf(a.stderr, "%s answers\n", printable(h.Server))
+			fmt.Fprintf(a.Stderr, "%s answers\n", console.Printable(h.Server))
 			return nil
 		},
 	}
@@ -138,19 +139,19 @@ func (a *app) mcpImport() *cobra.Command {
 			}
 			for i := range all {
 				if r := &all[i].Resource; dry {
-					fmt.Fprintf(a.stderr, "would create server %s: %s\n", r.Name, printable(strings.Join(append([]string{r.URL + r.Command}, r.Args...), " ")))
+					fmt.Fprintf(a.Stderr, "would create server %s: %s\n", r.Name, console.Printable(strings.Join(append([]string{r.URL + r.Command}, r.Args...), " ")))
 					continue
 				}
 				doc, err := all[i].Document()
 				if err != nil {
 					return err
 				}
-				if _, err := a.client().MCPServers().Create(cmd.Context(), doc); err != nil {
+				if _, err := a.Client().MCPServers().Create(cmd.Context(), doc); err != nil {
 					return fmt.Errorf("create %s: %w", all[i].Resource.Name, err)
 				}
-				fmt.Fprintf(a.stderr, "created server %s\n", all[i].Resource.Name)
+				fmt.Fprintf(a.Stderr, "created server %s\n", all[i].Resource.Name)
 			}
-			a.warnPending()
+			a.WarnPending()
 			return nil
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // noun is one kind of record on the command line.
@@ -20,7 +21,7 @@ type noun struct {
 	name    string // "key"; the path is its plural
 	path    string // of the list, if it is another
 	short   string
-	columns []column
+	columns []console.Column
 	fields  []field
 	filters map[string]string // flags of list and the query parameters they set
 	named   string            // member that the argument of create sets; default: name
@@ -58,11 +59,11 @@ func (a *app) listCommand(n noun) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.printList(page, looseAll(page.Items), n.columns); err != nil {
+			if err := a.PrintList(page, console.LooseAll(page.Items), n.columns); err != nil {
 				return err
 			}
-			if table, _ := a.tables(); table && page.NextCursor != "" {
-				fmt.Fprintf(a.stderr, "%d of %d; go on with --cursor %s, or --all\n", len(page.Items), page.Total, page.NextCursor)
+			if table, _ := a.Tables(); table && page.NextCursor != "" {
+				fmt.Fprintf(a.Stderr, "%d of %d; go on with --cursor %s, or --all\n", len(page.Items), page.Total, page.NextCursor)
 			}
 			return nil
 		},
@@ -80,7 +81,7 @@ func (a *app) listCommand(n noun) *cobra.Command {
 }
 
 func (a *app) list(ctx context.Context, n noun, q client.Query, all bool) (client.Page[json.RawMessage], error) {
-	raw := a.client().Raw(n.plural())
+	raw := a.Client().Raw(n.plural())
 	if !all {
 		return raw.List(ctx, q)
 	}
@@ -95,11 +96,11 @@ func (a *app) getCommand(n noun) *cobra.Command {
 		Short: "Show one " + n.name + " by name or id",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := a.client().Raw(n.plural()).One(cmd.Context(), args[0])
+			v, err := a.Client().Raw(n.plural()).One(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.printOne(v)
+			return a.PrintOne(v)
 		},
 	}
 }
@@ -122,12 +123,12 @@ func (a *app) createCommand(n noun) *cobra.Command {
 					return err
 				}
 			}
-			v, err := a.client().Raw(n.plural()).Create(cmd.Context(), doc)
+			v, err := a.Client().Raw(n.plural()).Create(cmd.Context(), doc)
 			if err != nil {
 				return err
 			}
-			a.warnPending()
-			return a.printOne(v)
+			a.WarnPending()
+			return a.PrintOne(v)
 		},
 	}
 	fieldFlags(cmd, n.fields)
@@ -146,17 +147,17 @@ func (a *app) updateCommand(n noun) *cobra.Command {
 				return err
 			}
 			if len(patch) == 0 {
-				return &ExitError{Code: 2, Err: errors.New("nothing to change; see --help for the flags")}
+				return &console.ExitError{Code: 2, Err: errors.New("nothing to change; see --help for the flags")}
 			}
 			if err := budgetFlags(patch); err != nil {
 				return err
 			}
-			v, err := a.client().Raw(n.plural()).Patch(cmd.Context(), args[0], patch)
+			v, err := a.Client().Raw(n.plural()).Patch(cmd.Context(), args[0], patch)
 			if err != nil {
 				return err
 			}
-			a.warnPending()
-			return a.printOne(v)
+			a.WarnPending()
+			return a.PrintOne(v)
 		},
 	}
 	fieldFlags(cmd, fields)
@@ -170,29 +171,14 @@ func (a *app) deleteCommand(n noun) *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, ref := range args {
-				if err := a.client().Raw(n.plural()).Delete(cmd.Context(), ref); err != nil {
+				if err := a.Client().Raw(n.plural()).Delete(cmd.Context(), ref); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.stderr, "deleted %s %s\n", n.name, printable(ref))
+				fmt.Fprintf(a.Stderr, "deleted %s %s\n", n.name, console.Printable(ref))
 			}
-			a.warnPending()
+			a.WarnPending()
 			return nil
 		},
-	}
-}
-
-// warnPending names the members that have not heard of the last write yet, and says how long they may go on without it.
-func (a *app) warnPending() {
-	r := a.client().Receipt()
-	if len(r.Pending) == 0 {
-		return
-	}
-	fmt.Fprintf(a.stderr, "applied by: %s\nnot yet applied by: %s\n", strings.Join(r.EnforcedBy, ", "), strings.Join(r.Pending, ", "))
-	switch {
-	case r.Forever:
-		fmt.Fprintln(a.stderr, "without a leader they may go on as before for ever (serve_stale)")
-	case !r.Until.IsZero():
-		fmt.Fprintf(a.stderr, "without a leader they serve no inference after %s\n", r.Deadline())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // Flags that several nouns share.
@@ -80,7 +81,7 @@ var pluginUseFields = []field{
 var nouns = append(holderNouns, []noun{
 	{
 		name: "key", short: "Virtual keys",
-		columns: []column{
+		columns: []console.Column{
 			{"ID", "id"},
 			{"NAME", "name"},
 			{"HINT", "hint"},
@@ -97,7 +98,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "team", short: "Teams of keys",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
 		fields:  append([]field{{"organization", "organization_id", asText, "id or name of its organization"}}, holderFields...),
 		filters: map[string]string{"organization": "organization_id"},
 		create:  budgetFlags,
@@ -107,13 +108,13 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "model", short: "Models that clients ask for",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"STRATEGY", "strategy"}, {"FALLBACKS", "fallbacks"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"STRATEGY", "strategy"}, {"FALLBACKS", "fallbacks"}},
 		fields:  modelFields(),
 		create:  firstDeployment,
 	},
 	{
 		name: "deployment", short: "Ways to serve a model",
-		columns: []column{
+		columns: []console.Column{
 			{"ID", "id"},
 			{"NAME", "name"},
 			{"MODEL", "model_id"},
@@ -127,7 +128,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "credential", short: "Providers' keys that deployments share",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PROVIDER", "provider"}, {"KEY", "api_key"}, {"API BASE", "api_base"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PROVIDER", "provider"}, {"KEY", "api_key"}, {"API BASE", "api_base"}},
 		fields: append([]field{
 			{"provider", "provider", asText, "row of the provider table: openai; or plugin/NAME"},
 			{"api-base", "api_base", asText, "base URL"},
@@ -136,7 +137,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "budget", short: "Budgets that keys and teams share the terms of",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"USD", "terms.usd"}, {"PER", "terms.per"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"USD", "terms.usd"}, {"PER", "terms.per"}},
 		fields: []field{
 			{"usd", "terms.usd", asNumber, "US dollars in a window"},
 			{"per", "terms.per", asText, "hour, day, week, month or total"},
@@ -145,7 +146,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "guardrail", short: "Plugins that judge requests and answers",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"HOOKS", "hooks"}, {"ON ERROR", "on_error"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"HOOKS", "hooks"}, {"ON ERROR", "on_error"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"hook", "hooks", asList, "before, during, after, failure or logging"},
@@ -163,7 +164,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "callback", short: "Plugins that are told of finished requests",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"SELECTION", "selection"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"SELECTION", "selection"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
@@ -177,7 +178,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "secret-source", path: "secret_sources", short: "Plugins that read secrets out of a store of secrets, for references such as vault://mount/path#field",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"REFRESH", "refresh_seconds"}, {"MAX STALE", "max_stale_seconds"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"REFRESH", "refresh_seconds"}, {"MAX STALE", "max_stale_seconds"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
@@ -193,7 +194,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "auth", short: "Plugins that say who requests of the data path come from",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODE", "mode"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODE", "mode"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
 		fields: append([]field{
 			{"mode", "mode", asText, "unknown (credentials that are no virtual keys; the default), auto (all, and keys count where the plugin says nothing) or on (all, and nobody else decides)"},
 			{"on-error", "on_error", asText, "block (503; the default) or pass (the ordinary check of keys decides)"},
@@ -204,7 +205,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "router-filter", path: "router_filters", short: "Plugins that choose among the deployments which could answer a request",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODELS", "models"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODELS", "models"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
 		fields: append([]field{
 			{"model", "models", asList, "a model whose deployments it chooses among (default: all)"},
 			{"on-error", "on_error", asText, "block (503; the default) or pass (the router's own order counts)"},
@@ -212,7 +213,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "access-group", path: "access-groups", short: "Sets of models, MCP servers and tools that keys and teams are given together",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"MCP SERVERS", "mcp_servers"}, {"DESCRIPTION", "description"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"MCP SERVERS", "mcp_servers"}, {"DESCRIPTION", "description"}},
 		fields: []field{
 			{"description", "description", asText, "for people"},
 			{"model", "models", asList, "a model: a name, prefix* or one of the models' own access groups"},
@@ -231,7 +232,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
 			{"kind", "kind", asText, "guardrail, callback, secret_source, auth, router_filter or provider"},
 			{"path", "path", asText, "absolute path on every node"},
@@ -241,12 +242,12 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "environment", path: "environment", short: "Variables of the cluster, which credentials and plugins' configurations refer to as env://NAME", named: "id",
-		columns: []column{{"NAME", "id"}, {"FINGERPRINT", "value.fingerprint"}, {"UPDATED", "updated_at"}, {"BY", "updated_by"}, {"OWNER", "owner"}, {"OVERRIDDEN HERE", "overridden"}},
+		columns: []console.Column{{"NAME", "id"}, {"FINGERPRINT", "value.fingerprint"}, {"UPDATED", "updated_at"}, {"BY", "updated_by"}, {"OWNER", "owner"}, {"OVERRIDDEN HERE", "overridden"}},
 		fields:  []field{{"value", "value", asSecret, "the value: env:NAME, file:PATH or - for standard input"}},
 	},
 	{
 		name: "prompt", short: "Stored prompts, which requests name with prompt_id",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"NEWEST", "last"}, {"ENVIRONMENTS", "environments"}, {"DESCRIPTION", "description"}},
+		columns: []console.Column{{"ID", "id"}, {"NAME", "name"}, {"NEWEST", "last"}, {"ENVIRONMENTS", "environments"}, {"DESCRIPTION", "description"}},
 		fields: []field{
 			{"description", "description", asText, "for people"},
 			{"versions", "versions", asJSON, "all versions: a list of {version, model, messages, parameters, defaults, note}"},
@@ -256,7 +257,7 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "setting", short: "Values of the cluster",
-		columns: []column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
+		columns: []console.Column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
 		fields:  []field{{"value", "value", asValue, "JSON, else text; file:PATH for what the file holds"}},
 		create: func(doc map[string]any) error {
 			if name, ok := doc["name"]; ok {
@@ -310,11 +311,11 @@ func (a *app) blockVerbs(name string) []*cobra.Command {
 			Short: string(state) + " a " + name + " at once, on every node",
 			Args:  cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				if err := a.client().Block(cmd.Context(), name+"s", args[0], state); err != nil {
+				if err := a.Client().Block(cmd.Context(), name+"s", args[0], state); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.stderr, "%sed %s %s\n", state, name, printable(args[0]))
-				a.warnPending()
+				fmt.Fprintf(a.Stderr, "%sed %s %s\n", state, name, console.Printable(args[0]))
+				a.WarnPending()
 				return nil
 			},
 		})

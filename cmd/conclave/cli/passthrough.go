@@ -1,9 +1,11 @@
 package cli
 
+import "github.com/conclave-llm/conclave/cmd/conclave/cli/console"
+
 // passThroughEndpoint is the kind of records of paths that lead to URLs which an administrator chose.
 var passThroughEndpoint = noun{
 	name: "pass-through-endpoint", path: "pass-through-endpoints", short: "Paths that lead to URLs outside",
-	columns: []column{
+	columns: []console.Column{
 		{"ID", "id"},
 		{"NAME", "name"},
 		{"PATH", "path"},

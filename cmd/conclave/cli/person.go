@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -29,7 +30,7 @@ func (a *app) personExport(kind string) *cobra.Command {
 			if partial {
 				q.Set("partial", "true")
 			}
-			return a.writeTo(file, func(w io.Writer) error { return a.client().ExportPerson(cmd.Context(), kind, args[0], q, w) })
+			return a.WriteTo(file, func(w io.Writer) error { return a.Client().ExportPerson(cmd.Context(), kind, args[0], q, w) })
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write (default: standard output)")
@@ -46,9 +47,9 @@ func (a *app) personErase(kind string) *cobra.Command {
 			"random pseudonym. A node that is down forgets before it serves again. With --receipt the ID is that of an erasure, and the command says what became of it.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			call := func() (resource.Erasure, error) { return a.client().Erase(cmd.Context(), kind, args[0]) }
+			call := func() (resource.Erasure, error) { return a.Client().Erase(cmd.Context(), kind, args[0]) }
 			if receipt {
-				call = func() (resource.Erasure, error) { return a.client().Erasure(cmd.Context(), args[0]) }
+				call = func() (resource.Erasure, error) { return a.Client().Erasure(cmd.Context(), args[0]) }
 			}
 			e, err := call()
 			if err != nil {
@@ -63,10 +64,10 @@ func (a *app) personErase(kind string) *cobra.Command {
 
 // printErasure names the nodes that have not done their part.
 func (a *app) printErasure(e *resource.Erasure) error {
-	if table, err := a.tables(); err != nil {
+	if table, err := a.Tables(); err != nil {
 		return err
 	} else if !table {
-		return a.printJSON(e)
+		return a.PrintJSON(e)
 	}
 	var late []string
 	rows, kept := int64(0), int64(0)
@@ -80,9 +81,9 @@ func (a *app) printErasure(e *resource.Erasure) error {
 			late = append(late, name)
 		}
 	}
-	fmt.Fprintf(a.stdout, "erasure %s: %d rows are under the pseudonym %s, %d contents are deleted\n", e.ID, rows, e.Pseudonym, kept)
+	fmt.Fprintf(a.Stdout, "erasure %s: %d rows are under the pseudonym %s, %d contents are deleted\n", e.ID, rows, e.Pseudonym, kept)
 	if len(late) > 0 {
-		fmt.Fprintf(a.stdout, "not reached: %s\n", printable(strings.Join(late, ", ")))
+		fmt.Fprintf(a.Stdout, "not reached: %s\n", console.Printable(strings.Join(late, ", ")))
 	}
 	return nil
 }

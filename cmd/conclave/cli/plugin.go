@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/workshop"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/plugins/pack"
@@ -42,7 +43,7 @@ func (a *app) pluginNew() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stdout, "%s: %s\n", cmp.Or(n.Folder, n.Name), strings.Join(names, " "))
+			fmt.Fprintf(a.Stdout, "%s: %s\n", cmp.Or(n.Folder, n.Name), strings.Join(names, " "))
 			return nil
 		},
 	}
@@ -65,7 +66,7 @@ func (a *app) pluginKeygen() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printOne(map[string]string{"public_key": key.String(), "fingerprint": key.Fingerprint()})
+			return a.PrintOne(map[string]string{"public_key": key.String(), "fingerprint": key.Fingerprint()})
 		},
 	}
 }
@@ -88,7 +89,7 @@ func (a *app) pluginPack() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printOne(inspected(out, b))
+			return a.PrintOne(inspected(out, b))
 		},
 	}
 	cmd.Flags().StringVar(&p.Version, "version", "", "of the plugin (default: what "+workshop.PlanName+" says)")
@@ -151,7 +152,7 @@ func (a *app) pluginInspect() *cobra.Command {
 			if err := (manifest.Trust{}).Check(b.Text, b.Signature); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			return a.printOne(inspected(args[0], b))
+			return a.PrintOne(inspected(args[0], b))
 		},
 	}
 }
@@ -167,12 +168,12 @@ func (a *app) pluginUpload() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := a.client().UploadPlugin(cmd.Context(), file)
+			p, err := a.Client().UploadPlugin(cmd.Context(), file)
 			if err != nil {
 				return err
 			}
 			p.Manifest, p.Signature = "", "" // what they say is shown
-			return a.printOne(p)
+			return a.PrintOne(p)
 		},
 	}
 }
@@ -188,11 +189,11 @@ func (a *app) pluginStatus() *cobra.Command {
 		Short: "What runs of plugins on every node, or of one guardrail, callback, secret source, auth plugin or router filter, or of one provider plugin",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			page, err := a.client().PluginProcesses(cmd.Context(), strings.Join(args, ""))
+			page, err := a.Client().PluginProcesses(cmd.Context(), strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
-			if err := a.printList(page, processRows(page.Items), []column{
+			if err := a.PrintList(page, processRows(page.Items), []console.Column{
 				{"NODE", "node"},
 				{"KIND", "kind"},
 				{"NAME", "name"},
@@ -213,7 +214,7 @@ func (a *app) pluginStatus() *cobra.Command {
 			for _, n := range page.Items {
 				for _, p := range n.Processes {
 					for _, line := range p.Output {
-						fmt.Fprintf(a.stdout, "%s %s %d: %s\n", n.Node, p.Name, p.Instance, printable(line))
+						fmt.Fprintf(a.Stdout, "%s %s %d: %s\n", n.Node, p.Name, p.Instance, console.Printable(line))
 					}
 				}
 			}
@@ -228,7 +229,7 @@ func (a *app) pluginStatus() *cobra.Command {
 func processRows(nodes []client.NodePlugins) []map[string]any {
 	var rows []map[string]any
 	for _, n := range nodes {
-		for i, row := range looseAll(n.Processes) {
+		for i, row := range console.LooseAll(n.Processes) {
 			row["node"] = n.Node
 			row["serves"] = servesOf(&n.Processes[i])
 			if n.Processes[i].Outdated {
@@ -263,11 +264,11 @@ func (a *app) pluginSchema() *cobra.Command {
 		Short: "Show the schema of a plugin's configuration, shipped or registered",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.client().PluginSchema(cmd.Context(), args[0], kind)
+			s, err := a.Client().PluginSchema(cmd.Context(), args[0], kind)
 			if err != nil {
 				return err
 			}
-			return a.printJSON(s.Schema)
+			return a.PrintJSON(s.Schema)
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", strings.Join(manifest.Kinds, " or ")+" (default: whichever has the name)")

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config/dotprompt"
 )
 
@@ -30,24 +31,24 @@ func (a *app) promptImport() *cobra.Command {
 			}
 			v, err := dotprompt.Parse(b)
 			if err != nil {
-				return fmt.Errorf("%s: %w", printable(args[0]), err)
+				return fmt.Errorf("%s: %w", console.Printable(args[0]), err)
 			}
 			if name == "" {
 				name = strings.TrimSuffix(filepath.Base(args[0]), ".prompt")
 			}
-			p, err := a.client().AddPromptVersion(cmd.Context(), name, map[string]any{"dotprompt": string(b), "environment": environment})
+			p, err := a.Client().AddPromptVersion(cmd.Context(), name, map[string]any{"dotprompt": string(b), "environment": environment})
 			if missing(err) {
 				doc := map[string]any{"name": name, "versions": []any{v}}
 				if environment != "" {
 					doc["environments"] = map[string]int64{environment: 1}
 				}
-				p, err = a.client().Prompts().Create(cmd.Context(), doc)
+				p, err = a.Client().Prompts().Create(cmd.Context(), doc)
 			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "prompt %s has version %d\n", printable(p.Name), p.Last)
-			a.warnPending()
+			fmt.Fprintf(a.Stderr, "prompt %s has version %d\n", console.Printable(p.Name), p.Last)
+			a.WarnPending()
 			return nil
 		},
 	}
@@ -68,18 +69,18 @@ func (a *app) promptPromote() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "promote NAME", Short: "Give a version of a prompt to an environment", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := a.client().Prompts().One(cmd.Context(), args[0])
+			p, err := a.Client().Prompts().One(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if version == 0 {
 				version = p.Last
 			}
-			if _, err := a.client().Prompts().Patch(cmd.Context(), args[0], map[string]any{"environments": map[string]int64{environment: version}}); err != nil {
+			if _, err := a.Client().Prompts().Patch(cmd.Context(), args[0], map[string]any{"environments": map[string]int64{environment: version}}); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "%s of prompt %s is version %d\n", printable(environment), printable(p.Name), version)
-			a.warnPending()
+			fmt.Fprintf(a.Stderr, "%s of prompt %s is version %d\n", console.Printable(environment), console.Printable(p.Name), version)
+			a.WarnPending()
 			return nil
 		},
 	}

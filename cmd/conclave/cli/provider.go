@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/providers"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 func (a *app) providerCommand() *cobra.Command {
@@ -16,7 +17,7 @@ func (a *app) providerCommand() *cobra.Command {
 }
 
 // providerColumns are the columns of the table of providers.
-var providerColumns = []column{
+var providerColumns = []console.Column{
 	{"PROVIDER", "name"},
 	{"ENDPOINTS", "endpoints"},
 	{"BASE URL", "base_url"},
@@ -31,7 +32,7 @@ func (a *app) providerList() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			rows := providers.List(strings.Join(args, ""))
-			return a.printList(client.Page[client.Provider]{Items: rows, Total: len(rows)}, looseAll(rows), providerColumns)
+			return a.PrintList(client.Page[client.Provider]{Items: rows, Total: len(rows)}, console.LooseAll(rows), providerColumns)
 		},
 	}
 }
@@ -46,7 +47,7 @@ func (a *app) providerGet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printOne(row)
+			return a.PrintOne(row)
 		},
 	}
 }
@@ -62,11 +63,11 @@ func (a *app) providerDiscover() *cobra.Command {
 			if cmd.Flags().Changed("prefix") {
 				q.Prefix = &prefix
 			}
-			found, err := a.client().Discover(cmd.Context(), args[0], q)
+			found, err := a.Client().Discover(cmd.Context(), args[0], q)
 			if err != nil {
 				return err
 			}
-			return a.printList(found, looseAll(found.Models), []column{{"MODEL", "model"}, {"NAME", "name"}, {"ACTION", "action"}})
+			return a.PrintList(found, console.LooseAll(found.Models), []console.Column{{"MODEL", "model"}, {"NAME", "name"}, {"ACTION", "action"}})
 		},
 	}
 	f := cmd.Flags()

@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // secretSourceVerbs are what is done with secret sources as they run.
@@ -17,11 +19,11 @@ func (a *app) secretSourceVerbs() []*cobra.Command {
 }
 
 func (a *app) testSecret(cmd *cobra.Command, reference string) error {
-	all, err := a.client().TestSecret(cmd.Context(), reference)
+	all, err := a.Client().TestSecret(cmd.Context(), reference)
 	if err != nil {
 		return err
 	}
-	table, err := a.tables()
+	table, err := a.Tables()
 	if err != nil {
 		return err
 	}
@@ -30,12 +32,12 @@ func (a *app) testSecret(cmd *cobra.Command, reference string) error {
 		failed = failed || !t.OK
 	}
 	if !table {
-		err = a.printJSON(all)
+		err = a.PrintJSON(all)
 	} else {
-		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "NODE\tOK\tFINGERPRINT\tVERSION\tREASON\tERROR")
 		for _, t := range all.Items {
-			fmt.Fprintf(w, "%s\t%t\t%s\t%s\t%s\t%s\n", printable(t.Node), t.OK, t.Fingerprint, printable(t.Version), printable(t.Reason), printable(t.Error))
+			fmt.Fprintf(w, "%s\t%t\t%s\t%s\t%s\t%s\n", console.Printable(t.Node), t.OK, t.Fingerprint, console.Printable(t.Version), console.Printable(t.Reason), console.Printable(t.Error))
 		}
 		err = w.Flush()
 	}

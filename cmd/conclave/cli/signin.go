@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 const (
@@ -30,22 +31,22 @@ it is not there, and is shown to nobody. Enter no code that somebody else gives 
 			if b.Credential == "" {
 				b.Credential = args[0]
 			}
-			s, err := a.client().BeginSignIn(cmd.Context(), args[0], b)
+			s, err := a.Client().BeginSignIn(cmd.Context(), args[0], b)
 			if err != nil {
 				return err
 			}
-			a.saySo(false, "open   %s\nenter  %s\nwaiting until %s; Ctrl-C cancels", s.VerificationURL, s.UserCode, s.ExpiresAt.Local().Format("15:04:05"))
+			a.SaySo(false, "open   %s\nenter  %s\nwaiting until %s; Ctrl-C cancels", s.VerificationURL, s.UserCode, s.ExpiresAt.Local().Format("15:04:05"))
 			s, err = a.awaitSignIn(cmd.Context(), s)
 			if err != nil {
 				return err
 			}
-			if err := a.printOne(s); err != nil {
+			if err := a.PrintOne(s); err != nil {
 				return err
 			}
 			if s.State != client.SignInDone {
-				return &ExitError{Code: 1, Err: signInEnded(s)}
+				return &console.ExitError{Code: 1, Err: signInEnded(s)}
 			}
-			a.saySo(false, "signed in: the credential %s has the token", s.Credential)
+			a.SaySo(false, "signed in: the credential %s has the token", s.Credential)
 			return nil
 		},
 	}
@@ -74,7 +75,7 @@ func (a *app) awaitSignIn(ctx context.Context, s client.SignIn) (client.SignIn, 
 			return s, a.cancelSignIn(ctx, s)
 		case <-timer.C:
 		}
-		now, err := a.client().SignIn(ctx, s.ID)
+		now, err := a.Client().SignIn(ctx, s.ID)
 		switch {
 		case err == nil:
 			s, misses = now, 0
@@ -94,14 +95,14 @@ func (a *app) awaitSignIn(ctx context.Context, s client.SignIn) (client.SignIn, 
 func (a *app) cancelSignIn(ctx context.Context, s client.SignIn) error {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), signInCancel)
 	defer cancel()
-	now, err := a.client().CancelSignIn(end, s.ID)
+	now, err := a.Client().CancelSignIn(end, s.ID)
 	switch {
 	case err != nil:
-		a.saySo(false, "the sign-in is not cancelled (%v); its code ends at %s", err, s.ExpiresAt.Local().Format("15:04:05"))
+		a.SaySo(false, "the sign-in is not cancelled (%v); its code ends at %s", err, s.ExpiresAt.Local().Format("15:04:05"))
 	case now.State == client.SignInCancelled:
-		a.saySo(false, "the sign-in is cancelled; nothing is stored")
+		a.SaySo(false, "the sign-in is cancelled; nothing is stored")
 	default:
-		a.saySo(false, "too late to cancel: the sign-in is %s", now.State)
+		a.SaySo(false, "too late to cancel: the sign-in is %s", now.State)
 	}
 	return ctx.Err()
 }

@@ -1,4 +1,4 @@
-package cli
+package books
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/pricing"
 )
 
@@ -41,11 +42,11 @@ func (a *app) priceList() *cobra.Command {
 					q.Set(name, v)
 				}
 			}
-			page, err := a.client().Prices(cmd.Context(), q)
+			page, err := a.Client().Prices(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
-			return a.printList(page, looseAll(page.Items), []column{
+			return a.PrintList(page, console.LooseAll(page.Items), []console.Column{
 				{"PROVIDER", "provider"},
 				{"MODEL", "model"},
 				{"MODE", "mode"},
@@ -72,13 +73,13 @@ func (a *app) priceShow() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			provider, model, ok := strings.Cut(args[0], "/")
 			if !ok {
-				return &ExitError{Code: 2, Err: fmt.Errorf("%q is not PROVIDER/MODEL", args[0])}
+				return &console.ExitError{Code: 2, Err: fmt.Errorf("%q is not PROVIDER/MODEL", args[0])}
 			}
-			row, err := a.client().Price(cmd.Context(), provider, model)
+			row, err := a.Client().Price(cmd.Context(), provider, model)
 			if err != nil {
 				return err
 			}
-			return a.printOne(row)
+			return a.PrintOne(row)
 		},
 	}
 }
@@ -89,11 +90,11 @@ func (a *app) priceSource() *cobra.Command {
 		Short: "Show where the prices come from, and the last download",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.client().PriceSource(cmd.Context())
+			s, err := a.Client().PriceSource(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printOne(s)
+			return a.PrintOne(s)
 		},
 	}
 }
@@ -134,7 +135,7 @@ func (a *app) priceSync() *cobra.Command {
 		Short: "Download prices as the setting price_sync says",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			diff, err := a.client().SyncPrices(cmd.Context())
+			diff, err := a.Client().SyncPrices(cmd.Context())
 			return a.printDiff(diff, err)
 		},
 	}
@@ -146,7 +147,7 @@ func (a *app) priceReview() *cobra.Command {
 		Short: "Show the prices that wait for a person",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			diff, err := a.client().ProposedPrices(cmd.Context())
+			diff, err := a.Client().ProposedPrices(cmd.Context())
 			return a.printDiff(diff, err)
 		},
 	}
@@ -157,7 +158,7 @@ func (a *app) priceAccept() *cobra.Command {
 		Use:   "accept [PROVIDER/MODEL…]",
 		Short: "Make prices of what waits, of all or of some",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			diff, err := a.client().AcceptPrices(cmd.Context(), args...)
+			diff, err := a.Client().AcceptPrices(cmd.Context(), args...)
 			return a.printDiff(diff, err)
 		},
 	}
@@ -169,7 +170,7 @@ func (a *app) priceDiscard() *cobra.Command {
 		Short: "Drop the prices that wait",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.client().DiscardPrices(cmd.Context())
+			return a.Client().DiscardPrices(cmd.Context())
 		},
 	}
 }
@@ -180,7 +181,7 @@ func (a *app) priceReset() *cobra.Command {
 		Short: "Drop all imported prices, so that the built-in ones count",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.client().ResetPrices(cmd.Context())
+			return a.Client().ResetPrices(cmd.Context())
 		},
 	}
 }
@@ -189,7 +190,7 @@ func (a *app) priceReset() *cobra.Command {
 func (a *app) sendPrices(ctx context.Context, from string, how client.PriceImport) error {
 	var data []byte
 	if strings.HasPrefix(from, "https://") || strings.HasPrefix(from, "http://") {
-		f, err := pricing.Fetch(ctx, &http.Client{Timeout: a.timeout}, from, "")
+		f, err := pricing.Fetch(ctx, &http.Client{Timeout: a.Timeout}, from, "")
 		if err != nil {
 			return err
 		}
@@ -208,7 +209,7 @@ func (a *app) sendPrices(ctx context.Context, from string, how client.PriceImpor
 	if len(data) > pricing.MaxFile {
 		return fmt.Errorf("read prices: %s is larger than %d bytes", from, int64(pricing.MaxFile))
 	}
-	diff, err := a.client().ImportPrices(ctx, data, how)
+	diff, err := a.Client().ImportPrices(ctx, data, how)
 	return a.printDiff(diff, err)
 }
 
@@ -217,7 +218,7 @@ func (a *app) printDiff(diff client.PriceDiff, err error) error {
 	if err != nil {
 		return err
 	}
-	lines := looseAll(diff.Changes)
+	lines := console.LooseAll(diff.Changes)
 	for i, c := range diff.Changes {
 		parts := make([]string, 0, len(c.Prices))
 		for _, p := range c.Prices {
@@ -225,7 +226,7 @@ func (a *app) printDiff(diff client.PriceDiff, err error) error {
 		}
 		lines[i]["what"] = strings.Join(parts, ", ")
 	}
-	if err := a.printList(diff, lines, []column{
+	if err := a.PrintList(diff, lines, []console.Column{
 		{"KIND", "kind"},
 		{"PROVIDER", "provider"},
 		{"MODEL", "model"},
@@ -234,7 +235,7 @@ func (a *app) printDiff(diff client.PriceDiff, err error) error {
 	}); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%d added, %d changed, %d removed, %d unchanged, %d held for review\n",
+	fmt.Fprintf(a.Stderr, "%d added, %d changed, %d removed, %d unchanged, %d held for review\n",
 		diff.Added, diff.Changed, diff.Removed, diff.Unchanged, diff.Held)
 	return nil
 }

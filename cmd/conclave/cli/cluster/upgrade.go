@@ -1,4 +1,4 @@
-package cli
+package cluster
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/snapfile"
 )
 
@@ -19,12 +20,12 @@ func (a *app) clusterUpgrade() *cobra.Command {
 version is raised, which is refused while any node does not run it. Until then every node can go
 back to the older program; afterwards it cannot.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.printUpgrade(a.client().Versions(cmd.Context())) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.printUpgrade(a.Client().Versions(cmd.Context())) },
 	}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "status", Short: "Show which programs and versions the nodes run, and how far the last rollout is", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.printUpgrade(a.client().Versions(cmd.Context())) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.printUpgrade(a.Client().Versions(cmd.Context())) },
 		},
 		a.upgradeStart(), a.upgradeFinalise(), a.upgradeRollback(),
 	)
@@ -56,12 +57,12 @@ is the last. If a node does not get well with it, all go back to what they ran b
 		if err != nil {
 			return err
 		}
-		in := &snapfile.Meter{R: f, To: a.stderr, What: "sent", Total: info.Size()}
-		r, err := a.patientClient().StartUpgrade(cmd.Context(), in, info.Size(), health, hold, client.Run(*dry))
+		in := &snapfile.Meter{R: f, To: a.Stderr, What: "sent", Total: info.Size()}
+		r, err := a.PatientClient().StartUpgrade(cmd.Context(), in, info.Size(), health, hold, client.Run(*dry))
 		if err != nil {
 			return err
 		}
-		a.saySo(*dry, "version %s, signed by %s, is rolled out", r.Version, r.Signer)
+		a.SaySo(*dry, "version %s, signed by %s, is rolled out", r.Version, r.Signer)
 		if *dry || !wait {
 			return nil
 		}
@@ -76,18 +77,18 @@ func (a *app) awaitRollout(cmd *cobra.Command, id string) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		u, err := a.client().Versions(cmd.Context())
+		u, err := a.Client().Versions(cmd.Context())
 		if err == nil && u.Rollout != nil && u.Rollout.ID == id {
 			r := u.Rollout
 			if now := r.State + " " + r.Turn; now != last {
 				last = now
-				fmt.Fprintf(a.stderr, "%s: %s %s\n", r.Version, r.State, printable(r.Turn))
+				fmt.Fprintf(a.Stderr, "%s: %s %s\n", r.Version, r.State, console.Printable(r.Turn))
 			}
 			switch r.State {
 			case "done":
 				return a.printUpgrade(u, nil)
 			case "rolled_back":
-				return fmt.Errorf("version %s was rolled back: %s", r.Version, printable(r.Reason))
+				return fmt.Errorf("version %s was rolled back: %s", r.Version, console.Printable(r.Reason))
 			}
 		}
 		select {
@@ -109,7 +110,7 @@ func (a *app) upgradeFinalise() *cobra.Command {
 	dry := dryRun(cmd)
 	cmd.Flags().Uint32Var(&version, "version", 0, "to which version (default: the newest that every node runs)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.printUpgrade(a.client().FinalizeUpgrade(cmd.Context(), version, client.Run(*dry)))
+		return a.printUpgrade(a.Client().FinalizeUpgrade(cmd.Context(), version, client.Run(*dry)))
 	}
 	return cmd
 }
@@ -123,7 +124,7 @@ func (a *app) upgradeRollback() *cobra.Command {
 	}
 	dry := dryRun(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.printUpgrade(a.client().RollbackUpgrade(cmd.Context(), reason, client.Run(*dry)))
+		return a.printUpgrade(a.Client().RollbackUpgrade(cmd.Context(), reason, client.Run(*dry)))
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; it is shown")
 	return cmd
@@ -134,15 +135,15 @@ func (a *app) printUpgrade(u client.Upgrade, err error) error {
 		return err
 	}
 	if u.DryRun {
-		a.saySo(true, "the version and the rollout are these")
+		a.SaySo(true, "the version and the rollout are these")
 	}
-	table, _ := a.tables()
+	table, _ := a.Tables()
 	if table {
-		fmt.Fprintf(a.stdout, "version %d, possible %d\n\n", u.Version, u.Possible)
+		fmt.Fprintf(a.Stdout, "version %d, possible %d\n\n", u.Version, u.Possible)
 	}
-	if err := a.printList(u, looseAll(u.Nodes), []column{{"ID", "id"}, {"NAME", "name"}, {"PROGRAM", "binary"}, {"OLDEST", "oldest"}, {"NEWEST", "newest"}}); err != nil || !table || u.Rollout == nil {
+	if err := a.PrintList(u, console.LooseAll(u.Nodes), []console.Column{{"ID", "id"}, {"NAME", "name"}, {"PROGRAM", "binary"}, {"OLDEST", "oldest"}, {"NEWEST", "newest"}}); err != nil || !table || u.Rollout == nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nrollout of %s: %s %s\n\n", u.Rollout.Version, u.Rollout.State, printable(u.Rollout.Reason))
-	return a.printList(u.Rollout, looseAll(u.Rollout.Nodes), []column{{"ID", "id"}, {"NAME", "name"}, {"STEP", "step"}, {"SINCE", "since"}, {"REASON", "reason"}})
+	fmt.Fprintf(a.Stdout, "\nrollout of %s: %s %s\n\n", u.Rollout.Version, u.Rollout.State, console.Printable(u.Rollout.Reason))
+	return a.PrintList(u.Rollout, console.LooseAll(u.Rollout.Nodes), []console.Column{{"ID", "id"}, {"NAME", "name"}, {"STEP", "step"}, {"SINCE", "since"}, {"REASON", "reason"}})
 }

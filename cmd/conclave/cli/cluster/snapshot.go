@@ -1,11 +1,9 @@
-package cli
+package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"strconv"
@@ -15,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/snapfile"
 	"github.com/conclave-llm/conclave/node/backup/archive"
 	"github.com/conclave-llm/conclave/secret"
@@ -24,15 +23,6 @@ func (a *app) snapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "snapshot", Short: "Backups of the cluster's state: save, take, list, inspect, diff, verify, restore", Args: cobra.NoArgs}
 	cmd.AddCommand(a.snapshotSave(), a.snapshotTake(), a.snapshotList(), a.snapshotInspect(), a.snapshotDiff(), a.snapshotVerify(), a.snapshotRestore())
 	return cmd
-}
-
-// patientClient is a client whose calls may take as long as they do: files are large.
-func (a *app) patientClient() *client.Client {
-	return client.New(client.Config{
-		Server: cmp.Or(a.server, os.Getenv("CONCLAVE_SERVER")),
-		Key:    cmp.Or(a.key, os.Getenv("CONCLAVE_ADMIN_KEY"), os.Getenv("CONCLAVE_MASTER_KEY")),
-		HTTP:   &http.Client{},
-	})
 }
 
 func (a *app) snapshotSave() *cobra.Command {
@@ -45,17 +35,17 @@ func (a *app) snapshotSave() *cobra.Command {
 KEK wraps them, and never the KEK: keep that apart. The file is checked before it gets its name.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, size, err := a.patientClient().DownloadSnapshot(cmd.Context(), name)
+			body, size, err := a.PatientClient().DownloadSnapshot(cmd.Context(), name)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = body.Close() }()
-			in := &snapfile.Meter{R: body, To: a.stderr, What: "downloaded", Total: size}
+			in := &snapfile.Meter{R: body, To: a.Stderr, What: "downloaded", Total: size}
 			m, err := snapfile.Save(in, args[0], snapfile.Mode(force))
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "saved index %d of cluster %s as %s, %d bytes\n", m.Index, m.ClusterID, printable(args[0]), size)
+			fmt.Fprintf(a.Stderr, "saved index %d of cluster %s as %s, %d bytes\n", m.Index, m.ClusterID, console.Printable(args[0]), size)
 			return nil
 		},
 	}
@@ -68,14 +58,14 @@ func (a *app) snapshotTake() *cobra.Command {
 	cmd := &cobra.Command{Use: "take", Short: "Make a backup and keep it where the setting snapshots says", Args: cobra.NoArgs}
 	dry := cmd.Flags().Bool("dry-run", false, "make it and read it back, and do not keep it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := a.patientClient().TakeSnapshot(cmd.Context(), client.Run(*dry))
+		s, err := a.PatientClient().TakeSnapshot(cmd.Context(), client.Run(*dry))
 		if err != nil {
 			return err
 		}
 		if *dry {
-			a.saySo(true, "this is kept")
+			a.SaySo(true, "this is kept")
 		}
-		return a.printOne(s)
+		return a.PrintOne(s)
 	}
 	return cmd
 }
@@ -86,14 +76,14 @@ func (a *app) snapshotList() *cobra.Command {
 		Short: "List the kept backups, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := a.client().Snapshots(cmd.Context())
+			all, err := a.Client().Snapshots(cmd.Context())
 			if err != nil {
 				return err
 			}
 			for _, id := range all.Silent {
-				fmt.Fprintf(a.stderr, "node %s does not answer; what it keeps is not in the list\n", printable(id))
+				fmt.Fprintf(a.Stderr, "node %s does not answer; what it keeps is not in the list\n", console.Printable(id))
 			}
-			return a.printList(all, looseAll(all.Items), []column{
+			return a.PrintList(all, console.LooseAll(all.Items), []console.Column{
 				{"NAME", "name"}, {"TAKEN", "taken_at"}, {"GENERATION", "generation"}, {"INDEX", "index"}, {"BYTES", "size"}, {"NODE", "node"},
 			})
 		},
@@ -108,17 +98,17 @@ func (a *app) snapshotInspect() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if redact {
-				r, err := snapfile.Redact(args[0], a.stderr)
+				r, err := snapfile.Redact(args[0], a.Stderr)
 				if err != nil {
 					return err
 				}
-				return a.printOne(r)
+				return a.PrintOne(r)
 			}
 			m, err := snapfile.Inspect(args[0])
 			if err != nil {
 				return err
 			}
-			return a.printOne(m)
+			return a.PrintOne(m)
 		},
 	}
 	cmd.Flags().BoolVar(&redact, "redact", false, "for somebody who may not know whose it is: how many records of each kind, without names and ids (reads all of it)")
@@ -134,11 +124,11 @@ second, with the fields that differ. No secret is shown: sealed ones are their f
 totals, the audit log, stored responses, blobs) is not compared.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			all, err := snapfile.Differences(args[0], args[1], a.stderr)
+			all, err := snapfile.Differences(args[0], args[1], a.Stderr)
 			if err != nil {
 				return err
 			}
-			return a.printList(all, looseAll(all), []column{{"CHANGE", "change"}, {"KIND", "kind"}, {"ID", "id"}, {"NAME", "name"}, {"FIELDS", "fields"}})
+			return a.PrintList(all, console.LooseAll(all), []console.Column{{"CHANGE", "change"}, {"KIND", "kind"}, {"ID", "id"}, {"NAME", "name"}, {"FIELDS", "fields"}})
 		},
 	}
 }
@@ -160,11 +150,11 @@ nobody has changed it since, and that its data keys open.`,
 				}
 				keeper = k
 			}
-			v, err := snapfile.Verify(args[0], keeper, a.stderr)
+			v, err := snapfile.Verify(args[0], keeper, a.Stderr)
 			if err != nil {
 				return err
 			}
-			return a.printOne(v)
+			return a.PrintOne(v)
 		},
 	}
 	cmd.Flags().StringVar(&kek, "kek", "", "file with the KEK of the cluster, such as its DATA/kek")
@@ -191,7 +181,7 @@ refused, and nothing is changed then. See what would happen with --dry-run first
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if (len(args) == 1) == (f.name != "") {
-				return &ExitError{Code: 2, Err: errors.New("name a file, or a kept snapshot with --name")}
+				return &console.ExitError{Code: 2, Err: errors.New("name a file, or a kept snapshot with --name")}
 			}
 			return a.restore(cmd.Context(), args, f)
 		},
@@ -211,28 +201,28 @@ func (a *app) restore(ctx context.Context, args []string, f restoreFlags) error 
 	if f.revoked != "" {
 		q.Set("revoked", f.revoked)
 	}
-	api := a.patientClient()
+	api := a.PatientClient()
 	out, err := a.sendRestore(ctx, api, args, f.name, q)
 	if err != nil {
 		return err
 	}
 	for _, w := range out.Warnings {
-		fmt.Fprintf(a.stderr, "warning: %s\n", printable(w))
+		fmt.Fprintf(a.Stderr, "warning: %s\n", console.Printable(w))
 	}
 	for _, r := range out.Revoked {
-		fmt.Fprintf(a.stderr, "revoked since: %s\n", printable(r))
+		fmt.Fprintf(a.Stderr, "revoked since: %s\n", console.Printable(r))
 	}
-	if err := a.printOne(out); err != nil {
+	if err := a.PrintOne(out); err != nil {
 		return err
 	}
 	switch {
 	case out.Refused != "":
 		return fmt.Errorf("nothing was changed; it would be refused: %s", out.Refused)
 	case f.dry:
-		fmt.Fprintln(a.stderr, "nothing was changed")
+		fmt.Fprintln(a.Stderr, "nothing was changed")
 		return nil
 	}
-	fmt.Fprintf(a.stderr, "restored index %d; generation %d\n", out.Index, out.Generation)
+	fmt.Fprintf(a.Stderr, "restored index %d; generation %d\n", out.Index, out.Generation)
 	return a.awaitReplay(ctx, api, f.wait)
 }
 
@@ -253,7 +243,7 @@ func (a *app) sendRestore(ctx context.Context, api *client.Client, args []string
 	if err != nil {
 		return client.Restore{}, err
 	}
-	in := &snapfile.Meter{R: file, To: a.stderr, What: "uploaded", Total: info.Size()}
+	in := &snapfile.Meter{R: file, To: a.Stderr, What: "uploaded", Total: info.Size()}
 	return api.RestoreSnapshot(ctx, in, info.Size(), q)
 }
 
@@ -269,12 +259,12 @@ func (a *app) awaitReplay(ctx context.Context, api *client.Client, limit time.Du
 		if err == nil {
 			waiting := replaying(c.Members)
 			if waiting == "" {
-				fmt.Fprintln(a.stderr, "every node has told what it spent")
+				fmt.Fprintln(a.Stderr, "every node has told what it spent")
 				return nil
 			}
 			if waiting != said {
 				said = waiting
-				fmt.Fprintf(a.stderr, "waiting for what was spent by %s\n", waiting)
+				fmt.Fprintf(a.Stderr, "waiting for what was spent by %s\n", waiting)
 			}
 		}
 		select {
@@ -291,7 +281,7 @@ func replaying(members []client.Member) string {
 	var names []string
 	for _, m := range members {
 		if m.Replaying {
-			names = append(names, printable(m.Name))
+			names = append(names, console.Printable(m.Name))
 		}
 	}
 	return strings.Join(names, ", ")

@@ -1,4 +1,4 @@
-package cli
+package cluster
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 func (a *app) egressCommand() *cobra.Command {
@@ -32,7 +33,7 @@ func (a *app) egressReport() *cobra.Command {
 		Short: "Show what each node may dial, who names it, and what was dialled and refused since it started",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			e, err := a.client().Egress(cmd.Context())
+			e, err := a.Client().Egress(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -41,12 +42,12 @@ func (a *app) egressReport() *cobra.Command {
 			for _, n := range e.Nodes {
 				if n.Report == nil {
 					silent++
-					fmt.Fprintf(a.stderr, "node %s did not answer: %s\n", printable(n.Node), printable(n.Error))
+					fmt.Fprintf(a.Stderr, "node %s did not answer: %s\n", console.Printable(n.Node), console.Printable(n.Error))
 					continue
 				}
 				rows = append(rows, egressRows(n.Node, n.Report)...)
 			}
-			if err := a.printList(e, looseAll(rows), []column{
+			if err := a.PrintList(e, console.LooseAll(rows), []console.Column{
 				{"NODE", "node"},
 				{"ADDRESS", "address"},
 				{"NAMED BY", "named_by"},

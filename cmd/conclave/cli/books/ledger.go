@@ -1,4 +1,4 @@
-package cli
+package books
 
 import (
 	"encoding/json"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/ledger/reconcile"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -94,14 +95,14 @@ func (a *app) usageCommand() *cobra.Command {
 				return errors.New("an export takes filters, not a kind: --team NAME")
 			}
 			q.Set("format", export)
-			return a.client().Export(cmd.Context(), "usage", q, a.stdout)
+			return a.Client().Export(cmd.Context(), "usage", q, a.Stdout)
 		}
-		out, err := a.client().Spend(cmd.Context(), q)
+		out, err := a.Client().Spend(cmd.Context(), q)
 		if err != nil {
 			return err
 		}
 		a.tellMissing(out.MissingNodes)
-		return a.printList(out, looseAll(out.Items), usageColumns(groupBy, granularity))
+		return a.PrintList(out, console.LooseAll(out.Items), usageColumns(groupBy, granularity))
 	}
 	cmd.Flags().StringVar(&groupBy, "group-by", "", "key, team, organization, project, user, customer, tag, model, deployment, provider or endpoint, with commas")
 	cmd.Flags().StringVar(&granularity, "granularity", "", "one line for each minute, hour, day or month")
@@ -109,27 +110,27 @@ func (a *app) usageCommand() *cobra.Command {
 	return cmd
 }
 
-func usageColumns(groupBy, granularity string) []column {
-	columns := []column{{"KIND", "kind"}, {"ID", "id"}, {"DAY", "day"}}
+func usageColumns(groupBy, granularity string) []console.Column {
+	columns := []console.Column{{"KIND", "kind"}, {"ID", "id"}, {"DAY", "day"}}
 	if groupBy != "" || granularity != "" {
 		columns = nil
 		if granularity != "" && granularity != "total" {
-			columns = append(columns, column{"START", "start"})
+			columns = append(columns, console.Column{"START", "start"})
 		}
 		for word := range strings.SplitSeq(groupBy, ",") {
 			if word = strings.TrimSpace(word); word != "" {
-				columns = append(columns, column{strings.ToUpper(word), "by." + word})
+				columns = append(columns, console.Column{strings.ToUpper(word), "by." + word})
 			}
 		}
 	}
-	return append(columns, column{"USD", "cost"}, column{"REQUESTS", "requests"}, column{"FAILURES", "failures"},
-		column{"PROMPT", "prompt_tokens"}, column{"COMPLETION", "completion_tokens"})
+	return append(columns, console.Column{"USD", "cost"}, console.Column{"REQUESTS", "requests"}, console.Column{"FAILURES", "failures"},
+		console.Column{"PROMPT", "prompt_tokens"}, console.Column{"COMPLETION", "completion_tokens"})
 }
 
 // tellMissing warns of nodes whose numbers an answer lacks.
 func (a *app) tellMissing(nodes []string) {
 	if len(nodes) > 0 {
-		fmt.Fprintf(a.stderr, "conclave: these nodes gave no answer, and what they recorded is not in it: %s\n", strings.Join(nodes, ", "))
+		fmt.Fprintf(a.Stderr, "conclave: these nodes gave no answer, and what they recorded is not in it: %s\n", strings.Join(nodes, ", "))
 	}
 }
 
@@ -139,7 +140,7 @@ func (a *app) ledgerCommand() *cobra.Command {
 	for _, c := range cmd.Commands() {
 		c.PreRun = func(cmd *cobra.Command, _ []string) {
 			if !cmd.Flags().Changed("timeout") {
-				a.timeout = longTimeout
+				a.Timeout = longTimeout
 			}
 		}
 	}
@@ -153,23 +154,23 @@ func (a *app) ledgerVerify() *cobra.Command {
 		Long:  "Fold the journals, rows and segments of all nodes and compare them with every replicated total. Each difference is named, and the exit status is 1 if there is one or if a node gives no answer.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := a.client().VerifyLedger(cmd.Context())
+			v, err := a.Client().VerifyLedger(cmd.Context())
 			if err != nil {
 				return err
 			}
-			table, err := a.tables()
+			table, err := a.Tables()
 			if err != nil {
 				return err
 			}
 			if !table {
-				if err := a.printJSON(v.Raw); err != nil {
+				if err := a.PrintJSON(v.Raw); err != nil {
 					return err
 				}
 			} else {
 				for _, d := range v.Differences {
-					fmt.Fprintln(a.stdout, printable(d))
+					fmt.Fprintln(a.Stdout, console.Printable(d))
 				}
-				fmt.Fprintf(a.stdout, "%d totals compared at index %d, %d differences\n", v.Compared, v.Index, len(v.Differences))
+				fmt.Fprintf(a.Stdout, "%d totals compared at index %d, %d differences\n", v.Compared, v.Index, len(v.Differences))
 			}
 			a.tellMissing(v.Missing)
 			if len(v.Differences)+len(v.Missing) > 0 {
@@ -191,7 +192,7 @@ func (a *app) ledgerExport() *cobra.Command {
 		if partial {
 			q.Set("partial", "true")
 		}
-		return a.writeTo(file, func(w io.Writer) error { return a.client().Export(cmd.Context(), "requests", q, w) })
+		return a.WriteTo(file, func(w io.Writer) error { return a.Client().Export(cmd.Context(), "requests", q, w) })
 	}
 	cmd.Flags().StringVar(&format, "format", "csv", "csv, or json with one object a line")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write (default: standard output)")
@@ -217,7 +218,7 @@ type exported struct {
 func (a *app) eachExported(cmd *cobra.Command, q url.Values, visit func(e *exported)) error {
 	q.Set("format", "json")
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(a.client().Export(cmd.Context(), "requests", q, w)) }()
+	go func() { w.CloseWithError(a.Client().Export(cmd.Context(), "requests", q, w)) }()
 	defer r.Close() //nolint:errcheck // ends the export too
 	dec := json.NewDecoder(r)
 	for {
@@ -248,15 +249,15 @@ func (a *app) ledgerReprice() *cobra.Command {
 		if err := json.Unmarshal([]byte(text), &price); err != nil {
 			return fmt.Errorf("--price: %w", err)
 		}
-		call := a.client().PreviewReprice
+		call := a.Client().PreviewReprice
 		if apply {
-			call = a.client().Reprice
+			call = a.Client().Reprice
 		}
 		out, err := call(cmd.Context(), json.RawMessage(text), f.values())
 		if err != nil {
 			return err
 		}
-		err = a.printList(out.Items, looseAll(out.Items), []column{
+		err = a.PrintList(out.Items, console.LooseAll(out.Items), []console.Column{
 			{"MODEL", "model"},
 			{"REQUESTS", "requests"},
 			{"USD", "cost"},
@@ -330,7 +331,7 @@ func (a *app) recorded(cmd *cobra.Command, bill *reconcile.Bill, q url.Values) (
 	}
 	q.Set("granularity", "day")
 	q.Set("group_by", "model")
-	out, err := a.client().Spend(cmd.Context(), q)
+	out, err := a.Client().Spend(cmd.Context(), q)
 	if err != nil {
 		return nil, err
 	}
@@ -348,13 +349,13 @@ func entryOf(u *client.Usage) reconcile.Entry {
 }
 
 func (a *app) printReport(rep *reconcile.Report) error {
-	err := a.printList(rep, looseAll(rep.Differences), []column{
+	err := a.PrintList(rep, console.LooseAll(rep.Differences), []console.Column{
 		{"DAY", "entry.day"}, {"MODEL", "entry.model"}, {"REQUEST", "entry.request_id"}, {"BILLED", "billed"}, {"OURS", "ours"}, {"WHY", "why"},
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "billed %s, recorded %s, %d lines agree, %d differ\n", rep.Billed, rep.Ours, rep.Matched, len(rep.Differences))
+	fmt.Fprintf(a.Stderr, "billed %s, recorded %s, %d lines agree, %d differ\n", rep.Billed, rep.Ours, rep.Matched, len(rep.Differences))
 	if rep.Beyond() > 0 {
 		return errors.New("the bill and the records differ")
 	}

@@ -1,4 +1,4 @@
-package cli
+package books
 
 import (
 	"encoding/pem"
@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/fsm/audit"
 )
 
@@ -66,11 +67,11 @@ func (a *app) auditList() *cobra.Command {
 			if oldest {
 				q.Set("sort", "number")
 			}
-			page, err := a.client().Audit(cmd.Context(), q)
+			page, err := a.Client().Audit(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
-			if err := a.printList(page, looseAll(page.Items), []column{
+			if err := a.PrintList(page, console.LooseAll(page.Items), []console.Column{
 				{"NUMBER", "number"},
 				{"AT", "at"},
 				{"ACTOR", "actor"},
@@ -85,8 +86,8 @@ func (a *app) auditList() *cobra.Command {
 			}); err != nil {
 				return err
 			}
-			if table, _ := a.tables(); table && page.NextCursor != "" {
-				fmt.Fprintf(a.stderr, "there are more; go on with --cursor %s\n", page.NextCursor)
+			if table, _ := a.Tables(); table && page.NextCursor != "" {
+				fmt.Fprintf(a.Stderr, "there are more; go on with --cursor %s\n", page.NextCursor)
 			}
 			return nil
 		},
@@ -108,11 +109,11 @@ func (a *app) auditShow() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%q is not the number of an entry", args[0])
 			}
-			e, err := a.client().AuditEntry(cmd.Context(), number)
+			e, err := a.Client().AuditEntry(cmd.Context(), number)
 			if err != nil {
 				return err
 			}
-			return a.printOne(e)
+			return a.PrintOne(e)
 		},
 	}
 }
@@ -126,7 +127,7 @@ func (a *app) auditExport() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := auditQuery(cmd)
 			q.Set("format", format)
-			return a.writeTo(path, func(w io.Writer) error { return a.client().ExportAudit(cmd.Context(), q, w) })
+			return a.WriteTo(path, func(w io.Writer) error { return a.Client().ExportAudit(cmd.Context(), q, w) })
 		},
 	}
 	addAuditFilters(cmd)
@@ -144,7 +145,7 @@ func (a *app) auditVerify() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				v, err := a.client().VerifyAudit(cmd.Context())
+				v, err := a.Client().VerifyAudit(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -166,7 +167,7 @@ func (a *app) auditVerify() *cobra.Command {
 }
 
 func (a *app) verifyFile(path string, v *audit.Verifier) error {
-	in := a.stdin
+	in := a.Stdin
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
@@ -186,21 +187,21 @@ func (a *app) verifyFile(path string, v *audit.Verifier) error {
 		return err
 	}
 	if got.Unanchored {
-		fmt.Fprintln(a.stderr, "there is no header: nothing says where the chain begins and ends")
+		fmt.Fprintln(a.Stderr, "there is no header: nothing says where the chain begins and ends")
 	}
 	return a.printVerdict(out)
 }
 
 // printVerdict prints what was found, and fails if the chain is broken.
 func (a *app) printVerdict(v client.AuditVerdict) error {
-	if table, _ := a.tables(); !table {
-		if err := a.printJSON(v); err != nil {
+	if table, _ := a.Tables(); !table {
+		if err := a.PrintJSON(v); err != nil {
 			return err
 		}
 	} else if v.Verified {
-		fmt.Fprintf(a.stdout, "verified %d entries, %d to %d\nhead\t%s\n", v.Entries, v.First, v.Last, v.Head)
+		fmt.Fprintf(a.Stdout, "verified %d entries, %d to %d\nhead\t%s\n", v.Entries, v.First, v.Last, v.Head)
 		if v.Anchor != nil {
-			fmt.Fprintf(a.stdout, "anchor\tentry %d, signed %s\nca\tSHA-256 %s\n", v.Anchor.Number, v.Anchor.SignedAt.Std(), v.CA)
+			fmt.Fprintf(a.Stdout, "anchor\tentry %d, signed %s\nca\tSHA-256 %s\n", v.Anchor.Number, v.Anchor.SignedAt.Std(), v.CA)
 		}
 	}
 	if !v.Verified {

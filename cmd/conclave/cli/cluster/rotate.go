@@ -1,4 +1,4 @@
-package cli
+package cluster
 
 import (
 	"context"
@@ -9,10 +9,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // rotationColumns are those of the table of rotations.
-var rotationColumns = []column{
+var rotationColumns = []console.Column{
 	{"KEY", "kind"},
 	{"STEP", "step"},
 	{"ID", "id"},
@@ -38,11 +39,11 @@ func (a *app) clusterRotate() *cobra.Command {
 		Short: "Exchange one of the cluster's own keys while it runs, or show the newest rotations",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			page, err := a.client().Rotations(cmd.Context())
+			page, err := a.Client().Rotations(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printList(page, looseAll(page.Items), rotationColumns)
+			return a.PrintList(page, console.LooseAll(page.Items), rotationColumns)
 		},
 	}
 	for _, k := range rotationKinds {
@@ -61,12 +62,12 @@ func (a *app) rotateKey(kind, short string) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until the nodes have done it; 0: not at all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := a.client().RotateClusterKey(cmd.Context(), kind, overlap, client.Run(*dry))
+		r, err := a.Client().RotateClusterKey(cmd.Context(), kind, overlap, client.Run(*dry))
 		if err != nil {
 			return err
 		}
 		if *dry {
-			a.saySo(true, "the rotation of %s begins with the step %s of %s", kind, r.Step, printable(strings.Join(r.Waiting, ", ")))
+			a.SaySo(true, "the rotation of %s begins with the step %s of %s", kind, r.Step, console.Printable(strings.Join(r.Waiting, ", ")))
 			return nil
 		}
 		if r, err = a.awaitRotation(cmd.Context(), r, wait); err != nil {
@@ -75,20 +76,20 @@ func (a *app) rotateKey(kind, short string) *cobra.Command {
 		if kind == "kek" {
 			a.printWarnings(cmd.Context())
 		}
-		return a.printOne(r)
+		return a.PrintOne(r)
 	}
 	return cmd
 }
 
 // printWarnings prints what the nodes warn of: after an exchange of the KEK the values that were sealed under the old one.
 func (a *app) printWarnings(ctx context.Context) {
-	c, err := a.client().Cluster(ctx)
+	c, err := a.Client().Cluster(ctx)
 	if err != nil {
 		return // the rotation is what was asked for
 	}
 	for _, m := range c.Members {
 		for _, w := range m.Warnings {
-			fmt.Fprintf(a.stderr, "node %s: %s\n", printable(m.Name), printable(w))
+			fmt.Fprintf(a.Stderr, "node %s: %s\n", console.Printable(m.Name), console.Printable(w))
 		}
 	}
 }
@@ -99,7 +100,7 @@ func (a *app) awaitRotation(ctx context.Context, r client.ClusterRotation, wait 
 	for step := ""; ; {
 		if r.Step != step {
 			step = r.Step
-			a.saySo(false, "%s: %s", r.Kind, step)
+			a.SaySo(false, "%s: %s", r.Kind, step)
 		}
 		if step == "done" || step == "overlap" || time.Now().After(deadline) {
 			return r, nil
@@ -111,7 +112,7 @@ func (a *app) awaitRotation(ctx context.Context, r client.ClusterRotation, wait 
 			return r, ctx.Err()
 		case <-timer.C:
 		}
-		page, err := a.client().Rotations(ctx)
+		page, err := a.Client().Rotations(ctx)
 		if err != nil {
 			return r, err
 		}

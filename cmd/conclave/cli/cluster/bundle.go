@@ -1,4 +1,4 @@
-package cli
+package cluster
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/bundlefile"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 func (a *app) bundleCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func (a *app) bundleKeygen() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			public, err := bundlefile.Keygen(args[0])
 			if err == nil {
-				fmt.Fprintln(a.stdout, public)
+				fmt.Fprintln(a.Stdout, public)
 			}
 			return err
 		},
@@ -42,7 +43,7 @@ func (a *app) bundleCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printOne(m)
+			return a.PrintOne(m)
 		},
 	}
 	f := cmd.Flags()
@@ -67,7 +68,7 @@ func (a *app) bundleInspect() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printOne(out)
+			return a.PrintOne(out)
 		},
 	}
 }
@@ -83,8 +84,8 @@ func (a *app) bundleVerify() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "%s is whole and signed by %s\n", printable(args[0]), out.Signer)
-			return a.printOne(out)
+			fmt.Fprintf(a.Stderr, "%s is whole and signed by %s\n", console.Printable(args[0]), out.Signer)
+			return a.PrintOne(out)
 		},
 	}
 	cmd.Flags().StringArrayVar(&publishers, "publisher", nil, "public key (ed25519:…) that is trusted; may be repeated")

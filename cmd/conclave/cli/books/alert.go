@@ -1,4 +1,4 @@
-package cli
+package books
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 func (a *app) alertCommand() *cobra.Command {
@@ -33,11 +34,11 @@ func (a *app) alertList() *cobra.Command {
 					filter.Set(name, v)
 				}
 			}
-			all, err := a.client().Alerts(cmd.Context(), filter)
+			all, err := a.Client().Alerts(cmd.Context(), filter)
 			if err != nil {
 				return err
 			}
-			return a.printList(all, looseAll(all.Items), []column{{"AT", "at"}, {"ID", "id"}, {"KIND", "kind"}, {"STATE", "state"}, {"TEXT", "text"}})
+			return a.PrintList(all, console.LooseAll(all.Items), []console.Column{{"AT", "at"}, {"ID", "id"}, {"KIND", "kind"}, {"STATE", "state"}, {"TEXT", "text"}})
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "a kind of alerts, or the beginning of one with * behind it")
@@ -53,11 +54,11 @@ func (a *app) alertGet() *cobra.Command {
 		Short: "Show an alert, and what became of it on each channel",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			one, err := a.client().Alert(cmd.Context(), args[0])
+			one, err := a.Client().Alert(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return a.printOne(one)
+			return a.PrintOne(one)
 		},
 	}
 }
@@ -68,11 +69,11 @@ func (a *app) alertKinds() *cobra.Command {
 		Short: "List the kinds of alerts, and when they are raised",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			all, err := a.client().AlertKinds(cmd.Context())
+			all, err := a.Client().AlertKinds(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printList(all, looseAll(all.Items), []column{{"KIND", "name"}, {"RAISED WHEN", "help"}})
+			return a.PrintList(all, console.LooseAll(all.Items), []console.Column{{"KIND", "name"}, {"RAISED WHEN", "help"}})
 		},
 	}
 }
@@ -87,15 +88,15 @@ func (a *app) alertRetry() *cobra.Command {
 			if all == (len(args) == 1) {
 				return errors.New("name an alert, or say --all")
 			}
-			send := a.client().RetryAlerts
+			send := a.Client().RetryAlerts
 			if !all {
-				send = func(ctx context.Context) (client.AlertRetry, error) { return a.client().RetryAlert(ctx, args[0]) }
+				send = func(ctx context.Context) (client.AlertRetry, error) { return a.Client().RetryAlert(ctx, args[0]) }
 			}
 			done, err := send(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printOne(done)
+			return a.PrintOne(done)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all alerts that a channel did not get")
@@ -108,14 +109,14 @@ func (a *app) alertTest() *cobra.Command {
 		Short: "Send a test through a channel of the setting alerts, from the node that answers",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			said, err := a.client().TestAlert(cmd.Context(), args[0])
+			said, err := a.Client().TestAlert(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if !said.Delivered {
-				return fmt.Errorf("the channel %s did not take the test: %s", printable(said.Channel), printable(said.Error))
+				return fmt.Errorf("the channel %s did not take the test: %s", console.Printable(said.Channel), console.Printable(said.Error))
 			}
-			return a.printOne(said)
+			return a.PrintOne(said)
 		},
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package console
 
 import (
 	"bytes"
@@ -13,33 +13,33 @@ import (
 	"text/tabwriter"
 )
 
-// column is one column of a table: a title and the path of a member of the records.
-type column struct{ title, path string }
+// Column is one column of a table: a title and the path of a member of the records.
+type Column [2]string
 
-// tables says whether to print tables: if asked to, or on a terminal.
-func (a *app) tables() (bool, error) {
-	switch a.output {
+// Tables says whether to print tables: if asked to, or on a terminal.
+func (c *Console) Tables() (bool, error) {
+	switch c.Output {
 	case "table":
 		return true, nil
 	case "json":
 		return false, nil
 	case "":
-		f, ok := a.stdout.(*os.File)
+		f, ok := c.Stdout.(*os.File)
 		if !ok {
 			return false, nil
 		}
 		info, err := f.Stat()
 		return err == nil && info.Mode()&os.ModeCharDevice != 0, nil
 	default:
-		return false, fmt.Errorf("output %q is not one of table, json", a.output)
+		return false, fmt.Errorf("output %q is not one of table, json", c.Output)
 	}
 }
 
-// writeTo hands write a new file that only its owner may read, or the standard output where no
+// WriteTo hands write a new file that only its owner may read, or the standard output where no
 // file is named.
-func (a *app) writeTo(file string, write func(io.Writer) error) error {
+func (c *Console) WriteTo(file string, write func(io.Writer) error) error {
 	if file == "" {
-		return write(a.stdout)
+		return write(c.Stdout)
 	}
 	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -48,43 +48,43 @@ func (a *app) writeTo(file string, write func(io.Writer) error) error {
 	return errors.Join(write(out), out.Close())
 }
 
-// printList prints records, in a table with the columns or as JSON.
-func (a *app) printList(v any, items []map[string]any, columns []column) error {
-	table, err := a.tables()
+// PrintList prints records, in a table with the columns or as JSON.
+func (c *Console) PrintList(v any, items []map[string]any, columns []Column) error {
+	table, err := c.Tables()
 	if err != nil {
 		return err
 	}
 	if !table {
-		return a.printJSON(v)
+		return c.PrintJSON(v)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	titles := make([]string, 0, len(columns))
-	for _, c := range columns {
-		titles = append(titles, c.title)
+	for _, column := range columns {
+		titles = append(titles, column[0])
 	}
 	fmt.Fprintln(w, strings.Join(titles, "\t"))
 	for _, item := range items {
 		cells := make([]string, 0, len(columns))
-		for _, c := range columns {
-			cells = append(cells, text(at(item, c.path)))
+		for _, column := range columns {
+			cells = append(cells, Text(At(item, column[1])))
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
 }
 
-// printOne prints one record, as lines of path and value or as JSON.
-func (a *app) printOne(v any) error {
-	table, err := a.tables()
+// PrintOne prints one record, as lines of path and value or as JSON.
+func (c *Console) PrintOne(v any) error {
+	table, err := c.Tables()
 	if err != nil {
 		return err
 	}
 	if !table {
-		return a.printJSON(v)
+		return c.PrintJSON(v)
 	}
 	flat := map[string]string{}
-	flatten("", loose(v), flat)
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	flatten("", Loose(v), flat)
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
 	first := []string{"id", "name", "secret"}
 	for _, name := range first {
 		if s, ok := flat[name]; ok {
@@ -98,15 +98,16 @@ func (a *app) printOne(v any) error {
 	return w.Flush()
 }
 
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+// PrintJSON prints a value as JSON.
+func (c *Console) PrintJSON(v any) error {
+	enc := json.NewEncoder(c.Stdout)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 
-// loose gives v as JSON has it, numbers with all their digits.
-func loose(v any) any {
+// Loose gives v as JSON has it, numbers with all their digits.
+func Loose(v any) any {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil
@@ -120,18 +121,18 @@ func loose(v any) any {
 	return out
 }
 
-// looseAll gives each of the items as JSON has it.
-func looseAll[V any](items []V) []map[string]any {
+// LooseAll gives each of the items as JSON has it.
+func LooseAll[V any](items []V) []map[string]any {
 	out := make([]map[string]any, 0, len(items))
 	for _, item := range items {
-		m, _ := loose(item).(map[string]any)
+		m, _ := Loose(item).(map[string]any)
 		out = append(out, m)
 	}
 	return out
 }
 
-// at returns the member of a record at the path "limits.rpm".
-func at(item map[string]any, path string) any {
+// At returns the member of a record at the path "limits.rpm".
+func At(item map[string]any, path string) any {
 	var v any = item
 	for name := range strings.SplitSeq(path, ".") {
 		m, ok := v.(map[string]any)
@@ -143,22 +144,22 @@ func at(item map[string]any, path string) any {
 	return v
 }
 
-// text writes a value into a cell.
-func text(v any) string {
+// Text writes a value into a cell.
+func Text(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "-"
 	case string:
-		return printable(v)
+		return Printable(v)
 	case []any:
 		parts := make([]string, 0, len(v))
 		for _, e := range v {
-			parts = append(parts, text(e))
+			parts = append(parts, Text(e))
 		}
 		return strings.Join(parts, ",")
 	case map[string]any:
 		if p, ok := v["fingerprint"]; ok {
-			return "sealed:" + text(p)
+			return "sealed:" + Text(p)
 		}
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -170,8 +171,8 @@ func text(v any) string {
 	}
 }
 
-// printable keeps what somebody put into a name from steering the terminal.
-func printable(s string) string {
+// Printable keeps what somebody put into a name from steering the terminal.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || (r >= 0x7f && r < 0xa0) {
 			return '?'
@@ -184,7 +185,7 @@ func flatten(path string, v any, into map[string]string) {
 	switch v := v.(type) {
 	case map[string]any:
 		if _, ok := v["fingerprint"]; ok && path != "" {
-			into[path] = text(v)
+			into[path] = Text(v)
 			return
 		}
 		for name, e := range v {
@@ -195,13 +196,13 @@ func flatten(path string, v any, into map[string]string) {
 			return
 		}
 		if _, nested := v[0].(map[string]any); !nested {
-			into[path] = text(v)
+			into[path] = Text(v)
 			return
 		}
 		for i, e := range v {
 			flatten(fmt.Sprintf("%s[%d]", path, i), e, into)
 		}
 	default:
-		into[path] = text(v)
+		into[path] = Text(v)
 	}
 }

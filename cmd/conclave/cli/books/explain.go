@@ -1,4 +1,4 @@
-package cli
+package books
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/ledger/evidence"
 	"github.com/conclave-llm/conclave/proxy/replay"
 )
@@ -63,27 +64,27 @@ func (a *app) explain(cmd *cobra.Command, id string, x *explaining) error {
 	if x.replay {
 		q.Set("replay", "true")
 	}
-	out, err := a.client().Explain(cmd.Context(), id, q)
+	out, err := a.Client().Explain(cmd.Context(), id, q)
 	if err != nil {
 		return err
 	}
 	a.tellMissing(out.MissingNodes)
-	if table, err := a.tables(); err != nil {
+	if table, err := a.Tables(); err != nil {
 		return err
 	} else if !table {
-		return a.printJSON(out.Raw)
+		return a.PrintJSON(out.Raw)
 	}
 	for i, item := range out.Items {
 		if i > 0 {
-			fmt.Fprintln(a.stdout)
+			fmt.Fprintln(a.Stdout)
 		}
 		for _, line := range item.Explanation {
-			fmt.Fprintln(a.stdout, printable(line))
+			fmt.Fprintln(a.Stdout, console.Printable(line))
 		}
 		a.printReplay(item.Replay)
 	}
 	if c := out.Content; c != nil {
-		fmt.Fprintf(a.stdout, "\nRequest:\n%s\n\nAnswer:\n%s\n", printable(c.Request), printable(c.Response))
+		fmt.Fprintf(a.Stdout, "\nRequest:\n%s\n\nAnswer:\n%s\n", console.Printable(c.Request), console.Printable(c.Response))
 	}
 	return nil
 }
@@ -93,31 +94,31 @@ func (a *app) printReplay(r *client.Replay) {
 	if r == nil {
 		return
 	}
-	fmt.Fprintf(a.stdout, "\nNow: %s\n", printable(strings.TrimSpace(r.Decision+" "+r.Reason)))
+	fmt.Fprintf(a.Stdout, "\nNow: %s\n", console.Printable(strings.TrimSpace(r.Decision+" "+r.Reason)))
 	for _, d := range r.Differences {
-		fmt.Fprintf(a.stdout, "- %s\n", printable(d))
+		fmt.Fprintf(a.Stdout, "- %s\n", console.Printable(d))
 	}
 	if len(r.Differences) == 0 {
-		fmt.Fprintln(a.stdout, "nothing would differ")
+		fmt.Fprintln(a.Stdout, "nothing would differ")
 	}
 	if !r.Judged && r.Decision == evidence.Refused {
-		fmt.Fprintln(a.stdout, "only the moment or the body could tell: the receipt was believed")
+		fmt.Fprintln(a.Stdout, "only the moment or the body could tell: the receipt was believed")
 	}
 	if len(r.Changed) > 0 {
-		fmt.Fprintf(a.stdout, "written since: %s\n", printable(strings.Join(r.Changed, ", ")))
+		fmt.Fprintf(a.Stdout, "written since: %s\n", console.Printable(strings.Join(r.Changed, ", ")))
 	}
 }
 
 // exportCase writes the file of a request, which only its owner may read.
 func (a *app) exportCase(cmd *cobra.Command, id, name string) error {
-	b, err := a.client().Case(cmd.Context(), id)
+	b, err := a.Client().Case(cmd.Context(), id)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		return fmt.Errorf("write case: %w", err)
 	}
-	fmt.Fprintf(a.stderr, "wrote %s\n", printable(name))
+	fmt.Fprintf(a.Stderr, "wrote %s\n", console.Printable(name))
 	return nil
 }
 
@@ -154,10 +155,10 @@ func (a *app) explainFile(x *explaining) error {
 		}
 		all = append(all, d)
 	}
-	if table, err := a.tables(); err != nil {
+	if table, err := a.Tables(); err != nil {
 		return err
 	} else if !table {
-		return a.printJSON(all)
+		return a.PrintJSON(all)
 	}
 	for i := range all {
 		a.printDecided(&all[i])
@@ -176,26 +177,26 @@ func readCase(name string) (*evidence.Case, error) {
 
 func (a *app) printDecided(d *decided) {
 	for _, line := range d.Why {
-		fmt.Fprintln(a.stdout, printable(line))
+		fmt.Fprintln(a.Stdout, console.Printable(line))
 	}
 	if d.Replayed == nil {
 		return
 	}
 	v := d.Replayed
-	fmt.Fprintf(a.stdout, "\nDecided again: %s\n", printable(strings.Join(strings.Fields(strings.Join([]string{v.Decision, v.Step, v.Code, v.Scope, v.Entity}, " ")), " ")))
+	fmt.Fprintf(a.Stdout, "\nDecided again: %s\n", console.Printable(strings.Join(strings.Fields(strings.Join([]string{v.Decision, v.Step, v.Code, v.Scope, v.Entity}, " ")), " ")))
 	if v.Reason != "" {
-		fmt.Fprintln(a.stdout, printable(v.Reason))
+		fmt.Fprintln(a.Stdout, console.Printable(v.Reason))
 	}
 	switch {
 	case v.Same(&d.Recorded):
-		fmt.Fprintln(a.stdout, "as it was")
+		fmt.Fprintln(a.Stdout, "as it was")
 	default:
-		fmt.Fprintf(a.stdout, "it was: %s\n", printable(strings.TrimSpace(d.Recorded.Decision+" "+d.Recorded.Code)))
+		fmt.Fprintf(a.Stdout, "it was: %s\n", console.Printable(strings.TrimSpace(d.Recorded.Decision+" "+d.Recorded.Code)))
 	}
 	if !v.Judged && v.Decision == evidence.Refused {
-		fmt.Fprintln(a.stdout, "only the moment or the body could tell: the receipt was believed")
+		fmt.Fprintln(a.Stdout, "only the moment or the body could tell: the receipt was believed")
 	}
 	if len(d.Changed) > 0 {
-		fmt.Fprintf(a.stdout, "written since: %s\n", printable(strings.Join(d.Changed, ", ")))
+		fmt.Fprintf(a.Stdout, "written since: %s\n", console.Printable(strings.Join(d.Changed, ", ")))
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package cluster
 
 import (
 	"cmp"
@@ -7,10 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 )
 
 // nodeColumns are those of the table of nodes.
-var nodeColumns = []column{
+var nodeColumns = []console.Column{
 	{"ID", "id"},
 	{"NAME", "name"},
 	{"ADDRESS", "address"},
@@ -55,20 +56,20 @@ func (a *app) clusterStatus() *cobra.Command {
 		Short: "Show members, leader and lag",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client().Cluster(cmd.Context())
+			c, err := a.Client().Cluster(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if table, _ := a.tables(); table {
-				fmt.Fprintf(a.stdout, "cluster %s  version %d  generation %d  applied %d  voters %d, of which %d answer and %d are needed\n\n",
+			if table, _ := a.Tables(); table {
+				fmt.Fprintf(a.Stdout, "cluster %s  version %d  generation %d  applied %d  voters %d, of which %d answer and %d are needed\n\n",
 					c.ID, c.Version, c.Generation, c.Applied, c.Votes.Voters, c.Votes.Alive, c.Votes.Need)
 			}
-			if err := a.printList(c, looseAll(c.Members), nodeColumns); err != nil {
+			if err := a.PrintList(c, console.LooseAll(c.Members), nodeColumns); err != nil {
 				return err
 			}
-			if table, _ := a.tables(); table && len(c.Rotations) > 0 {
-				fmt.Fprintln(a.stdout)
-				return a.printList(c.Rotations, looseAll(c.Rotations), rotationColumns)
+			if table, _ := a.Tables(); table && len(c.Rotations) > 0 {
+				fmt.Fprintln(a.Stdout)
+				return a.PrintList(c.Rotations, console.LooseAll(c.Rotations), rotationColumns)
 			}
 			return nil
 		},
@@ -82,16 +83,16 @@ func (a *app) clusterNodes() *cobra.Command {
 		Short:   "List the nodes, or show all that is known of one",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client().Cluster(cmd.Context())
+			c, err := a.Client().Cluster(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if len(args) == 0 {
-				return a.printList(c.Members, looseAll(c.Members), nodeColumns)
+				return a.PrintList(c.Members, console.LooseAll(c.Members), nodeColumns)
 			}
 			for _, m := range c.Members {
 				if m.ID == args[0] || m.Name == args[0] {
-					return a.printOne(m)
+					return a.PrintOne(m)
 				}
 			}
 			return fmt.Errorf("the cluster has no node %q", args[0])
@@ -111,29 +112,21 @@ func (a *app) nodeVerb(v struct{ verb, short, done string }) *cobra.Command {
 	cmd := &cobra.Command{Use: v.verb + " NODE", Short: v.short, Args: cobra.ExactArgs(1)}
 	dry := dryRun(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		out, err := a.client().ChangeNode(cmd.Context(), v.verb, args[0], client.Run(*dry))
+		out, err := a.Client().ChangeNode(cmd.Context(), v.verb, args[0], client.Run(*dry))
 		if err != nil {
 			return err
 		}
-		a.saySo(*dry, "node %s %s; voters %d, of which %d answer and %d are needed", printable(args[0]), v.done, out.Votes.Voters, out.Votes.Alive, out.Votes.Need)
+		a.SaySo(*dry, "node %s %s; voters %d, of which %d answer and %d are needed", console.Printable(args[0]), v.done, out.Votes.Voters, out.Votes.Alive, out.Votes.Need)
 		return nil
 	}
 	return cmd
-}
-
-// saySo tells what was done, or would be.
-func (a *app) saySo(dry bool, format string, args ...any) {
-	if dry {
-		format = "nothing was changed; otherwise: " + format
-	}
-	fmt.Fprintf(a.stderr, format+"\n", args...)
 }
 
 func (a *app) clusterJoinToken() *cobra.Command {
 	var ttl string
 	var dry bool
 	create := func(cmd *cobra.Command, _ []string) error {
-		t, err := a.client().JoinToken(cmd.Context(), ttl, client.Run(dry))
+		t, err := a.Client().JoinToken(cmd.Context(), ttl, client.Run(dry))
 		return a.printToken(t, err)
 	}
 	cmd := &cobra.Command{Use: "join-token", Short: "Make a token for one node to join with", Args: cobra.NoArgs, RunE: create}
@@ -144,11 +137,11 @@ func (a *app) clusterJoinToken() *cobra.Command {
 		&cobra.Command{
 			Use: "list", Short: "List the tokens that can be used", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				page, err := a.client().JoinTokens(cmd.Context())
+				page, err := a.Client().JoinTokens(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return a.printList(page, looseAll(page.Items), []column{
+				return a.PrintList(page, console.LooseAll(page.Items), []console.Column{
 					{"ID", "id"},
 					{"EXPIRES", "expires"},
 					{"CREATED", "created_at"},
@@ -160,10 +153,10 @@ func (a *app) clusterJoinToken() *cobra.Command {
 		&cobra.Command{
 			Use: "revoke ID", Short: "Make a token useless", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				if err := a.client().RevokeJoinToken(cmd.Context(), args[0], client.Run(dry)); err != nil {
+				if err := a.Client().RevokeJoinToken(cmd.Context(), args[0], client.Run(dry)); err != nil {
 					return err
 				}
-				a.saySo(dry, "join token %s is useless", printable(args[0]))
+				a.SaySo(dry, "join token %s is useless", console.Printable(args[0]))
 				return nil
 			},
 		},
@@ -175,15 +168,15 @@ func (a *app) printToken(t client.JoinToken, err error) error {
 	if err != nil {
 		return err
 	}
-	if t.DryRun && a.output == "" {
-		a.saySo(true, "a token is made, valid until %s%s", t.Expires, replacing(t.Replaces))
+	if t.DryRun && a.Output == "" {
+		a.SaySo(true, "a token is made, valid until %s%s", t.Expires, replacing(t.Replaces))
 		return nil
 	}
-	if a.output == "" {
-		_, err = fmt.Fprintln(a.stdout, t.Token)
+	if a.Output == "" {
+		_, err = fmt.Fprintln(a.Stdout, t.Token)
 		return err
 	}
-	return a.printOne(t)
+	return a.PrintOne(t)
 }
 
 // replacing says whom the use of a token removes.
@@ -191,7 +184,7 @@ func replacing(node string) string {
 	if node == "" {
 		return ""
 	}
-	return "; its use removes the node " + printable(node)
+	return "; its use removes the node " + console.Printable(node)
 }
 
 func (a *app) clusterReplace() *cobra.Command {
@@ -204,7 +197,7 @@ func (a *app) clusterReplace() *cobra.Command {
 	dry := dryRun(cmd)
 	cmd.Flags().StringVar(&ttl, "ttl", "15m", "how long the token is valid, at most 24h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.printToken(a.client().ReplaceNode(cmd.Context(), args[0], ttl, client.Run(*dry)))
+		return a.printToken(a.Client().ReplaceNode(cmd.Context(), args[0], ttl, client.Run(*dry)))
 	}
 	return cmd
 }
@@ -218,10 +211,10 @@ func (a *app) clusterTransfer() *cobra.Command {
 		if len(args) > 0 {
 			to = args[0]
 		}
-		if _, err := a.client().TransferTo(cmd.Context(), to, client.Run(*dry)); err != nil {
+		if _, err := a.Client().TransferTo(cmd.Context(), to, client.Run(*dry)); err != nil {
 			return err
 		}
-		a.saySo(*dry, "%s leads", cmp.Or(printable(to), "another voter"))
+		a.SaySo(*dry, "%s leads", cmp.Or(console.Printable(to), "another voter"))
 		return nil
 	}
 	return cmd
