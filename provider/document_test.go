@@ -22,7 +22,6 @@ var documents = []struct {
 	pages int64
 	fails string
 }{
-
 	{"pages", llm.TextractRead, `{"DocumentMetadata":{"Pages":2},"Blocks":[{"BlockType":"PAGE","Page":1},{"BlockType":"LINE","Text":"a","Page":1},{"BlockType":"LINE","Text":"b","Page":1},{"BlockType":"WORD","Text":"b","Page":1},{"BlockType":"PAGE","Page":2}]}`, []document.Page{{Index: 0, Markdown: "a\nb"}, {Index: 1}}, 2, ""},
 	{"a page without a number", llm.TextractRead, `{"DocumentMetadata":{"Pages":1},"Blocks":[{"BlockType":"LINE","Text":"a"}]}`, []document.Page{{Markdown: "a"}}, 1, ""},
 	{"nothing", llm.TextractRead, `{}`, nil, 0, "invalid_response"},

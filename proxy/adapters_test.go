@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -315,9 +316,7 @@ func (a *adapter) rig(t *testing.T, vendor http.HandlerFunc) *rig {
 	no := 0
 	r.tables.Models[0].Retries = &no
 	options := map[string]string{"region": "eu-central-1", "aws_access_key_id": "AKIA0", "project_id": "p", "account_id": "a1", "location": "eu", "project": "p"}
-	for k, v := range a.options {
-		options[k] = v
-	}
+	maps.Copy(options, a.options)
 	secrets := map[string]*resource.Sealed{}
 	for _, name := range []string{"aws_secret_access_key", "gigachat_access_token", "chatgpt_auth", "watsonx_token"} {
 		secrets[name] = &resource.Sealed{}

@@ -1,14 +1,21 @@
 package vendors
 
 import (
+	"strings"
+
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider/providertest"
 )
 
 // agents are servers of agents, and others that answer with what somebody else's model said.
-func agents() []*providertest.Format {
-	sampling := because("the agent's own", providertest.Stops)
+func agents() []*providertest.Format { return append(runs(), answerers()...) }
+
+// sampling is what those lack whose agents decide it.
+var sampling = because("the agent's own", providertest.Stops)
+
+// runs are servers that run agents of one's own.
+func runs() []*providertest.Format {
 	return []*providertest.Format{
 		{
 			Provider: "langgraph", Model: "agent", Endpoint: llm.LangGraphRun, Finishes: stops, Failure: "event: error\n" + `data: {"error":"ValueError","message":"no"}` + "\n\n",
@@ -41,6 +48,12 @@ func agents() []*providertest.Format {
 			Lacks: without(textOnly(), sampling, whole("a task is asked for until it is done"), uncounted("the protocol has none"),
 				because("each message has an id of its own", providertest.Repeats)),
 		},
+	}
+}
+
+// answerers are services that answer with what somebody else's model said.
+func answerers() []*providertest.Format {
+	return []*providertest.Format{
 		{
 			Provider: "manus", Model: "manus-1.6", Endpoint: llm.ManusTask, Finishes: stops,
 			Script: text{answer: func(s *said) any {
@@ -99,14 +112,14 @@ type seen struct{ text }
 // Answer implements providertest.Script.
 func (seen) Answer(r *chat.Response) []byte {
 	ch := &r.Choices[0]
-	reasoning := ""
+	var reasoning strings.Builder
 	for _, p := range ch.Parts {
 		if p.Type == chat.PartReasoning {
-			reasoning += p.Text
+			reasoning.WriteString(p.Text)
 		}
 	}
 	return marshal(object{
-		"output": chat.Text(ch.Parts), "reasoning": reasoning, "finish_reason": ch.Finish.String(),
+		"output": chat.Text(ch.Parts), "reasoning": reasoning.String(), "finish_reason": ch.Finish.String(),
 		"usage_info": object{"input_tokens": r.Usage.Prompt(), "output_tokens": r.Usage.Completion(), "prefill_time_ms": 5},
 	})
 }

@@ -42,7 +42,6 @@ func (s *said) reason(stop, length string) string {
 type text struct {
 	answer func(*said) any
 	piece  func(*said) []byte // nil: it does not stream
-	own    bool               // the last piece has text of its own, which is never empty
 }
 
 // Answer implements providertest.Script.
@@ -93,8 +92,10 @@ func details(s *said) object {
 	return object{"finish_reason": s.reason("eos_token", "length"), "generated_tokens": s.usage.Completion(), "input_length": s.usage.Prompt(), "seed": nil}
 }
 
-// texts are vendors and servers that know one text.
-func texts() []*providertest.Format {
+// texts are vendors and servers that know one text: those that stream it, and the others.
+func texts() []*providertest.Format { return append(streamingTexts(), wholeTexts()...) }
+
+func streamingTexts() []*providertest.Format {
 	project := map[string]string{"project_id": "p"}
 	return []*providertest.Format{
 		{
@@ -139,6 +140,11 @@ func texts() []*providertest.Format {
 			},
 			Lacks: without(textOnly(), uncounted("it counts in headers of other endpoints alone")),
 		},
+	}
+}
+
+func wholeTexts() []*providertest.Format {
+	return []*providertest.Format{
 		{
 			Provider: "replicate", Model: "meta/llama-3", Endpoint: llm.ReplicateChat, Finishes: stops,
 			Script: text{answer: func(s *said) any {
