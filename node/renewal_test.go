@@ -315,3 +315,18 @@ func TestSnapshot_BeforeExchangeOfKEK(t *testing.T) {
 	rotate(t, fresh, fresh.Nodes[0], "kek", "done")
 	chats(t, fresh, k.Secret, 1)
 }
+
+// TestRotate_joinFromOlderSnapshot has a node join whose first state is a snapshot from before an exchange of the CA: it goes on trusting
+// those who vouched for it until the log has told it of the exchange.
+func TestRotate_joinFromOlderSnapshot(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{Edit: quick}.Start(t, 3)
+	if _, err := restore(t, c, c.Nodes[0], save(t, c.Nodes[0]), nil); err != nil { // which leaves a snapshot, and no log before it
+		t.Fatal(err)
+	}
+	replayed(t, c, 1)
+	if r := rotate(t, c, c.Nodes[0], "ca", "done"); r.Step != "done" {
+		t.Fatalf("the exchange of the CA: got step %s", r.Step)
+	}
+	c.Join()
+}

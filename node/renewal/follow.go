@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -45,8 +46,21 @@ func (r *Renewal) OpenDEKs(info *fsm.ClusterInfo) error {
 	return nil
 }
 
+// older says that the state does not know yet of the CA that vouches for this node, or does not use it yet. It is that of a snapshot from before an exchange of the
+// CA, and the log that follows tells of that: who went by such a state would hang up on those who are to send it the log.
+func older(info *fsm.ClusterInfo, ca []byte) bool {
+	known := append([][]byte{info.CACert}, info.FormerCAs...)
+	if rot := info.Rotation(memory.RotateCA); rot != nil {
+		known = append(known, rot.OldCert)
+	}
+	return !slices.ContainsFunc(known, func(k []byte) bool { return bytes.Equal(k, ca) })
+}
+
 // followCA has the certificates that the state says.
 func (r *Renewal) followCA(info *fsm.ClusterInfo) error {
+	if older(info, r.cfg.Identity.Material().CA) {
+		return nil
+	}
 	m := transport.Material{
 		CA: info.CACert, Trusted: info.Trusted()[1:], Sealed: transport.Sealed{CAKey: info.CAKey, GossipKey: info.GossipKey},
 	}

@@ -80,9 +80,7 @@ func readState(path string) (s state, err error) {
 		return s, err
 	}
 	s.Same = bytes.Equal(before.Sum(nil), after.Sum(nil))
-	if s.changes, err = changes(m); err != nil {
-		return s, err
-	}
+	s.changes = changes(m)
 	s.Audit, err = chain(m)
 	return s, err
 }
@@ -120,7 +118,7 @@ func chain(m *fsm.FSM) (audit.Verdict, error) {
 }
 
 // changes counts what the audit log tells of each key.
-func changes(m *fsm.FSM) (map[string]int, error) {
+func changes(m *fsm.FSM) map[string]int {
 	n := map[string]int{}
 	for cursor := ""; ; {
 		p := m.AuditPage(audit.Query{Kind: "key", Limit: auditPage, Cursor: cursor, Oldest: true})
@@ -130,7 +128,7 @@ func changes(m *fsm.FSM) (map[string]int, error) {
 			}
 		}
 		if cursor = p.Next; cursor == "" {
-			return n, nil
+			return n
 		}
 	}
 }
