@@ -3,6 +3,8 @@
 Usage: MASTER_KEY=… MOCK_URL=… python litellm_client.py BASE_URL
 """
 
+import functools
+import inspect
 import os
 import sys
 import uuid
@@ -17,6 +19,28 @@ BASE, MOCK = sys.argv[1], os.environ["MOCK_URL"]
 DEPLOYMENT, BUDGET = uuid.uuid4().hex, uuid.uuid4().hex  # an id is never used twice
 client = Client(base_url=BASE, api_key=os.environ["MASTER_KEY"])
 users = UsersManagementClient(BASE, os.environ["MASTER_KEY"])
+health = HealthManagementClient(BASE, os.environ["MASTER_KEY"])
+unused = set()  # operations of the library that were not called
+
+
+def watch(kind):
+    """Note of each public operation of a class whether it was called."""
+    for name, plain in inspect.getmembers(kind, inspect.isfunction):
+        if name.startswith("_"):
+            continue
+        unused.add(f"{kind.__name__}.{name}")
+
+        @functools.wraps(plain)
+        def noted(*args, _name=f"{kind.__name__}.{name}", _plain=plain, **named):
+            unused.discard(_name)
+            return _plain(*args, **named)
+
+        setattr(kind, name, noted)
+
+
+for part in [*vars(client).values(), users, health]:
+    if type(part).__module__.startswith("litellm."):
+        watch(type(part))
 
 
 def refused(kind, call):
@@ -117,6 +141,8 @@ has(missing.response.json()["error"], code="404", type="not_found_error")
 mine = Client(base_url=BASE, api_key=key["key"])
 answer = mine.chat.completions("via-litellm", [{"role": "user", "content": "hello"}])
 assert answer["choices"][0]["message"]["content"] and answer["usage"]["total_tokens"] > 0, answer
+chunks = list(mine.chat.completions_stream("via-litellm", [{"role": "user", "content": "hello"}]))
+assert "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]), chunks
 refused(UnauthorizedError, lambda: Client(base_url=BASE, api_key="sk-unknown-0123456789").keys.list())
 
 # credentials
@@ -124,6 +150,9 @@ has(client.credentials.create("litellm-cred", {"custom_llm_provider": "openai"},
 listed = client.credentials.list()
 assert "litellm-cred" in [c["credential_name"] for c in listed["credentials"]] and "sk-canary" not in str(listed), listed
 has(client.credentials.get("litellm-cred"), credential_name="litellm-cred", credential_info={"custom_llm_provider": "openai"})
+has(client.credentials.update_display_name("litellm-cred", None), success=True)
+unkept = refused(requests.exceptions.HTTPError, lambda: client.credentials.update_display_name("litellm-cred", "The lab's"))
+assert unkept.response.status_code == 400 and "display_name" in unkept.response.text, unkept.response.text  # it has no place here
 has(client.credentials.delete("litellm-cred"), success=True)
 gone = refused(requests.exceptions.HTTPError, lambda: client.credentials.get("litellm-cred"))
 assert gone.response.status_code == 404, gone
@@ -141,5 +170,8 @@ has(client.keys.delete(keys=[key["token"]]), deleted_keys=[key["token"]])
 users.delete_user([uid])
 call("POST", "/team/delete", team_ids=[team["team_id"]])
 has(client.models.delete(DEPLOYMENT), message=f"Model: {DEPLOYMENT} deleted successfully")
-has(HealthManagementClient(BASE, os.environ["MASTER_KEY"]).get_readiness(), status="healthy", db="connected")
+has(health.get_readiness(), status="healthy", db="connected")
+health.get_server_version()  # None: a node is no LiteLLM
+assert isinstance(client.teams.get_available(), list)
+assert not unused, f"not called: {sorted(unused)}"
 print("ok")

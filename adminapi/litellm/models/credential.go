@@ -11,6 +11,9 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
+// credentialRefused are fields that a credential has no place for.
+var credentialRefused = []string{"model_id", "display_name"}
+
 func (a *api) credentialNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)
 	if err != nil {
@@ -23,7 +26,7 @@ func (a *api) credentialNew(w http.ResponseWriter, r *http.Request, by records.C
 	if name == "" {
 		return wire.Invalid("credential_name", "is missing")
 	}
-	if err := fields.Refuse(in, []string{"model_id"}); err != nil {
+	if err := fields.Refuse(in, credentialRefused); err != nil {
 		return err
 	}
 	doc, err := credentialDoc(in)
@@ -116,12 +119,44 @@ func (a *api) credentialUpdate(w http.ResponseWriter, r *http.Request, by record
 	if err != nil {
 		return err
 	}
+	name, err := fields.Text(in, "credential_name")
+	if err != nil {
+		return err
+	}
+	if name != "" && name != r.PathValue("name") {
+		return wire.Invalid("credential_name", "cannot be changed")
+	}
+	if err := fields.Refuse(in, credentialRefused); err != nil {
+		return err
+	}
+	if err := dropValues(in); err != nil {
+		return err
+	}
 	doc, err := credentialDoc(in)
 	if err != nil {
 		return err
 	}
 	_, wr, err := a.cfg.Records.Credentials.Patch(r.Context(), by, r.PathValue("name"), 0, doc)
 	return credentialDone(w, wr, "updated", err)
+}
+
+// dropValues turns LiteLLM's list of values to delete into values of null.
+func dropValues(in records.Document) error {
+	var names []string
+	if err := in.Take("credential_values_to_delete", &names); err != nil || len(names) == 0 {
+		return err
+	}
+	values := records.Document{}
+	if err := in.Take("credential_values", &values); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, ok := values[name]; ok {
+			return wire.Invalid("credential_values_to_delete", "and credential_values have both "+name)
+		}
+		values[name] = []byte("null")
+	}
+	return in.Set("credential_values", values)
 }
 
 func (a *api) credentialDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {

@@ -74,7 +74,11 @@ func TestCredentials(t *testing.T) {
 	if got["credential_info"].(map[string]any)["custom_llm_provider"] != "openai" || got["credential_values"].(map[string]any)["api_base"] != "http://127.0.0.1:1/v1" {
 		t.Errorf("got %v", got)
 	}
-	h.Must("PATCH", "/credentials/c", `{"credential_values":{"api_key":"sk-canary-2"}}`)
+	h.Must("PATCH", "/credentials/c", `{"credential_name":"c","display_name":null,"credential_values":{"api_key":"sk-canary-2","aws_region_name":"us-east-1"}}`)
+	h.Must("PATCH", "/credentials/c", `{"credential_values":{"api_key":"sk-canary-3"},"credential_values_to_delete":["api_base","aws_region_name"]}`)
+	if values := h.Must("GET", "/credentials/by_name/c", "")["credential_values"].(map[string]any); len(values) != 1 || values["api_key"] == nil {
+		t.Errorf("after two values were deleted: got %v", values)
+	}
 	list := h.Call(adminapitest.MasterKey, "GET", "/credentials", "")
 	if list.Status != 200 || strings.Contains(string(list.Body), "canary") || len(list.Object(t)["credentials"].([]any)) != 1 {
 		t.Errorf("list: got %d %s", list.Status, list.Body)
@@ -91,6 +95,11 @@ func TestCredentials(t *testing.T) {
 		{"twice", "POST", "/credentials", `{"credential_name":"c","credential_values":{"api_key":"sk-x"}}`, 409},
 		{"unsupported value", "POST", "/credentials", `{"credential_name":"d","credential_values":{"aws_profile_name":"x"}}`, 400},
 		{"no values", "POST", "/credentials", `{"credential_name":"d"}`, 400},
+		{"another name", "PATCH", "/credentials/c", `{"credential_name":"d"}`, 400},
+		{"a name for people, which has no place", "PATCH", "/credentials/c", `{"display_name":"The lab's"}`, 400},
+		{"a model's account", "PATCH", "/credentials/c", `{"model_id":"d"}`, 400},
+		{"set and deleted", "PATCH", "/credentials/c", `{"credential_values":{"api_key":"x"},"credential_values_to_delete":["api_key"]}`, 400},
+		{"no list", "PATCH", "/credentials/c", `{"credential_values_to_delete":"api_key"}`, 400},
 		{"in use", "DELETE", "/credentials/c", "", 409},
 	} {
 		if a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body); a.Status != tt.status {
