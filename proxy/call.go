@@ -93,6 +93,8 @@ type Call struct {
 	task      translate.Task           // the request as others say it, if it is one; nil: nobody needed it
 	vectors   *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
 	parts     []translate.Part         // the answers to it
+	spelled   []byte                   // the body with texts in the place of tokens; nil: it has none
+	bodies    [][]byte                 // of the texts that are completed each by itself; nil: the request is asked as a whole
 	wish      realtime.Wish            // for a client's secret
 	other     string                   // the model that was used in the place of the deployment's; "": none
 	apart     bool                     // the last attempt was said in the gateway's words, in parts

@@ -105,7 +105,7 @@ func (s *Server) prepareConfigured(c *Call, d *view.Deployment) (*upstream.Attem
 	}
 	switch {
 	case c.form != nil:
-		if c.attempt.Pieces, err = c.formAt(""); err != nil {
+		if c.attempt.Pieces, err = c.formAt("", nil); err != nil {
 			return nil, err
 		}
 		c.attempt.Type = c.form.Type()

@@ -91,6 +91,7 @@ func TestMatrix(t *testing.T) {
 		handshakesRefused(t, sheet)
 		secretsRefused(t, sheet)
 		configuredRefused(t, sheet)
+		mcpRefused(t, sheet)
 	})
 	t.Run("answered", func(t *testing.T) { answerAll(t, sheet) })
 	if t.Failed() {
@@ -245,6 +246,13 @@ func (s *sheet) markdown(t *testing.T) string {
 		}
 		b.WriteString("\n")
 	}
+	for _, row := range mcpRows {
+		fmt.Fprintf(&b, "| %s |", row.title)
+		for i := range columns {
+			fmt.Fprintf(&b, " %s |", s.tool(t, row.title, i))
+		}
+		b.WriteString("\n")
+	}
 	b.WriteString("\nWhere a policy does not apply:\n\n")
 	for _, reasons := range exemptions(rows) {
 		b.WriteString("- " + reasons + "\n")
@@ -253,6 +261,8 @@ func (s *sheet) markdown(t *testing.T) string {
 	b.WriteString("- deployment: what the gateway counts and shows itself is answered without one (`POST /utils/token_counter`, `POST /utils/transform_request`, " +
 		"`POST /v1/messages/count_tokens`, `POST /v1beta/models/{model...}:countTokens`, `POST /v1/responses/input_tokens`)\n")
 	b.WriteString("- model and deployment: the endpoint is its own model and its one target (`any /pass-through-endpoint`)\n")
+	b.WriteString("- parameters: a tool has its own (`POST /mcp`, `POST /mcp/{server}`, `POST /mcp-rest/tools/call`), whose \"model\" is the server and its \"deployment\", too; what is refused " +
+		"after the caller is known is an error of JSON-RPC at `/mcp`, with this status in its data\n")
 	b.WriteString(conformanceAnswers)
 	b.WriteString("| route | whole | streamed | guardrail, whole | guardrail, streamed |\n|---|---|---|---|---|\n")
 	for _, r := range rows {
@@ -311,6 +321,23 @@ func (s *sheet) cell(t *testing.T, r *proxy.Row, column int) string {
 		return said[0]
 	}
 	return said[0] + " / " + said[1]
+}
+
+// tool is what the page says of a path of MCP servers and a column.
+func (s *sheet) tool(t *testing.T, title string, column int) string {
+	cells := s.cells[title]
+	if columns[column].name == "parameters" {
+		return "–"
+	}
+	if cells == nil || len(cells[column][0]) == 0 {
+		t.Errorf("%s has no cell for %q", title, columns[column].name)
+		return ""
+	}
+	var all []string
+	for _, status := range slices.Sorted(maps.Keys(cells[column][0])) {
+		all = append(all, strconv.Itoa(status))
+	}
+	return strings.Join(all, " ")
 }
 
 // exemptions are the reasons why steps do not apply, each with the routes that it holds for.

@@ -98,6 +98,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return s.unserved(ctx, c)
 	}
 	c.estimates = c.counts(way)
+	if err := s.spell(ctx, c, d, way); err != nil {
+		return err
+	}
 	asked, err := s.prepare(c, d, way)
 	if err != nil {
 		return err
@@ -188,10 +191,13 @@ func (s *Server) exchange(ctx context.Context, c *Call, d *view.Deployment, aske
 	if !ok || way != c.route.endpoint {
 		return answer, way, err
 	}
+	if err = s.spell(ctx, c, d, other); err != nil {
+		return answer, way, err
+	}
 	if asked, err = s.prepare(c, d, other); err != nil {
 		return answer, way, err
 	}
-	if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+	if answer, err = s.ask(ctx, c, asked); err == nil {
 		d.Learn()
 	}
 	return answer, other, err
@@ -231,7 +237,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	var pieces [][]byte
 	var err error
 	if c.form != nil {
-		if pieces, err = c.formAt(d.Name); err != nil {
+		if pieces, err = c.formAt(d.Name, nil); err != nil {
 			return nil, err
 		}
 		c.lent = true

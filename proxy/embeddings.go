@@ -69,6 +69,9 @@ func (s *Server) ask(ctx context.Context, c *Call, a *upstream.Attempt) (Answer,
 	if c.isTask(a.Endpoint) {
 		return s.askTask(ctx, c, a)
 	}
+	if c.bodies != nil {
+		return s.askPrompts(ctx, c, a)
+	}
 	first, next, err := c.follows(a)
 	if err != nil {
 		return Answer{}, err

@@ -224,7 +224,7 @@ func (s *Server) own(ctx context.Context, c *Call, a *Answer, body []byte) {
 		return
 	}
 	switch {
-	case !a.Translated && c.keepsChat():
+	case c.keepsIn(a):
 		s.recordOwner(ctx, c, pass.Made(body))
 	case c.route.prefix == nil || pass.Infers(c.rest):
 	case c.method == http.MethodDelete:
@@ -247,13 +247,19 @@ func (c *Call) keepsChat() bool {
 	return json.Unmarshal(c.body, &said) == nil && said.Store
 }
 
-// ownEvent is own for an event of a stream. It says whether that told the id.
-func (s *Server) ownEvent(ctx context.Context, c *Call, data []byte) bool {
+// keepsIn is keepsChat, of an answer in the provider's own words.
+func (c *Call) keepsIn(a *Answer) bool { return !a.Translated && c.keepsChat() }
+
+// ownEvent is own for an event of a stream whose id is untold yet. It says whether it is so still.
+func (s *Server) ownEvent(ctx context.Context, c *Call, untold bool, data []byte) bool {
+	if !untold {
+		return false
+	}
 	id := pass.Made(data)
 	if s.cfg.Artifacts != nil {
 		s.recordOwner(ctx, c, id)
 	}
-	return id != ""
+	return id == ""
 }
 
 // recordOwner records that a thing with that id is the caller's.

@@ -73,13 +73,13 @@ func (c *Call) size() int {
 }
 
 // formAt is the form with the model's name at the provider, "" for as it is: the client's own
-// bytes, and what guardrails made of its texts.
-func (c *Call) formAt(model string) ([][]byte, error) {
+// bytes, and what guardrails made of its texts. file gives what is sent of a file; nil: it is sent as it is.
+func (c *Call) formAt(model string, file func([]byte) []byte) ([][]byte, error) {
 	texts, err := c.form.Changed(c.body)
 	if err != nil {
 		return nil, guardFailed("A guardrail changed a form where it cannot be changed.", err)
 	}
-	return c.form.Pieces(form.Edits{Model: model, Drop: c.drops(), Texts: texts}), nil
+	return c.form.Pieces(form.Edits{Model: model, Drop: c.drops(), Texts: texts, File: file}), nil
 }
 
 // speaksEvents says whether a request for speech wants events.

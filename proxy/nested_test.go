@@ -53,6 +53,67 @@ func TestPassThrough_Nested(t *testing.T) {
 	}
 }
 
+// What orders a batch names the gateway's models, and the provider learns its own names.
+func TestPassThrough_BatchNames(t *testing.T) {
+	t.Parallel()
+	const line = `{"custom_id":"1","method":"POST","url":"/v1/chat/completions","body":{"model":"NAME","messages":[{"role":"user","content":"model \"demo\"","model":"demo"}]}}`
+	lines := func(names ...string) string {
+		var b strings.Builder
+		for _, name := range names {
+			b.WriteString(strings.Replace(line, "NAME", name, 1) + "\n")
+		}
+		return b.String()
+	}
+	for _, tt := range []struct{ name, provider, path, body, file, purpose, want string }{
+		{"lines", "openai", "/v1/files?custom_llm_provider=openai", "", lines("demo", "gpt-x", "mini"), "batch", lines("gpt-x", "gpt-x", "gpt-mini")},
+		{"lines in the provider's words", "openai", "/openai/v1/files", "", lines("demo"), "batch", lines("gpt-x")},
+		{"another file", "openai", "/v1/files?custom_llm_provider=openai", "", lines("demo"), "evals", lines("demo")},
+		{"not of lines", "openai", "/v1/files?custom_llm_provider=openai", "", "demo\r\n{\"body\":{\"model\":\"demo\"}", "batch", "demo\r\n{\"body\":{\"model\":\"demo\"}"},
+		{
+			"Anthropic's", "anthropic", "/anthropic/v1/messages/batches",
+			`{"requests":[{"custom_id":"1","params":{"model":"demo","messages":[{"model":"demo"}]}},{"custom_id":"2","params":{"model":"mini"}}]}`, "", "",
+			`{"requests":[{"custom_id":"1","params":{"model":"gpt-x","messages":[{"model":"demo"}]}},{"custom_id":"2","params":{"model":"gpt-mini"}}]}`,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			sent := ""
+			w := passWire(t, tt.provider, func(rw http.ResponseWriter, q *http.Request) {
+				rw.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(rw, `{"id":"thing_1"}`)
+				if tt.purpose == "" {
+					b, _ := io.ReadAll(q.Body)
+					sent = string(b)
+					return
+				}
+				f, _, err := q.FormFile("file")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b, _ := io.ReadAll(f)
+				sent = string(b)
+			})
+			m, d := *w.tables.Models[0], *w.tables.Deployments[0]
+			m.ID, m.Name, d.ID, d.ModelID, d.Upstream = "model_mini", "mini", "dep_mini", "model_mini", "gpt-mini"
+			w.tables.Models, w.tables.Deployments = append(w.tables.Models, &m), append(w.tables.Deployments, &d)
+			w.keys[resource.HashSecret(goodKey)].Models = []string{"demo", "mini"}
+			w.mux, w.cfg.Catalog = nil, nil
+			front := httptest.NewServer(w.handler())
+			t.Cleanup(front.Close)
+			w.url = front.URL
+			body, kind := tt.body, "application/json"
+			if tt.purpose != "" {
+				body, kind = uploadWith(t, tt.file, "purpose", tt.purpose)
+			}
+			res, got := w.send(t.Context(), "POST", tt.path, body, func(r *http.Request) { r.Header.Set("Content-Type", kind) }) //nolint:bodyclose // send closes it
+			if res.StatusCode != 200 || sent != tt.want {
+				t.Errorf("got %d %s, sent %s, want %s", res.StatusCode, got, sent, tt.want)
+			}
+		})
+	}
+}
+
 // anthropicBatches is a provider with one batch that is over.
 func anthropicBatches(rw http.ResponseWriter, q *http.Request) {
 	rw.Header().Set("Content-Type", "application/json")

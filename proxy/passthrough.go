@@ -279,14 +279,43 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	}
 	switch {
 	case c.form != nil:
-		if c.attempt.Pieces, err = c.formAt(inBody); err != nil {
+		var lines func([]byte) []byte
+		if batchOf(c.body) {
+			lines = func(file []byte) []byte { return pass.RenameLines(file, c.namesAt(d)) }
+		}
+		if c.attempt.Pieces, err = c.formAt(inBody, lines); err != nil {
 			return nil, err
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
 		c.attempt.Body = pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops())
+		if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
+			c.attempt.Body = pass.RenameOrdered(c.attempt.Body, c.namesAt(d))
+		}
 	}
 	return &c.attempt, nil
+}
+
+// namesAt gives the models' names at the provider of a deployment: those of the gateway's models that have a deployment of
+// the same account, and all others as they are.
+func (c *Call) namesAt(d *view.Deployment) func(name string) string {
+	own := c.result.target.Deployment
+	return func(asked string) string {
+		name, _ := policy.Rename(c.levels[:c.above], asked)
+		m, ok := c.cat.Resolve(name)
+		if !ok {
+			return asked
+		}
+		if m == c.model {
+			return d.Name
+		}
+		for _, other := range c.cat.ModelDeployments(m) {
+			if other.Provider == own.Provider && other.CredentialID == own.CredentialID && other.APIBase == own.APIBase {
+				return c.view.Deployment(&router.Target{Model: m, Deployment: other}).Name
+			}
+		}
+		return asked
+	}
 }
 
 func badPath() error {

@@ -39,7 +39,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		}
 		check.Close()
 	}()
-	keeps := !a.Translated && c.keepsChat()
+	untold := c.keepsIn(a)
 	for {
 		ev, err := a.Stream.Next()
 		if c.unsent != nil {
@@ -52,7 +52,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		if err != nil {
 			return err
 		}
-		keeps = keeps && !s.ownEvent(ctx, c, ev.Data)
+		untold = s.ownEvent(ctx, c, untold, ev.Data)
 		if a.Stream.Done() {
 			c.last = append(c.last[:0], ev.Raw...)
 			break

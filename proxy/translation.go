@@ -15,7 +15,7 @@ import (
 // bodyAt is what the deployment is sent at an endpoint, and whether the usage chunk, which the
 // client did not ask for, must be kept from it.
 func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
-	c.dropped = nil
+	c.dropped, c.bodies = nil, nil
 	body, fields, err := c.native(d, at)
 	if err != nil {
 		return nil, false, err
@@ -92,7 +92,11 @@ func (c *Call) fitted(d *view.Deployment, body []byte) ([]byte, error) {
 func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 	if c.exchange == nil {
 		in, _ := provider.InboundOf(c.route.endpoint) // Way has found it
-		x, err := translate.Read(in, c.body, c.asked(), c.fields.Stream)
+		body := c.body
+		if c.spelled != nil {
+			body = c.spelled
+		}
+		x, err := translate.Read(in, body, c.asked(), c.fields.Stream)
 		if err != nil {
 			return nil, err
 		}
@@ -104,6 +108,14 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 	}
 	out, _ := provider.OutboundOf(at)
 	t := c.targetOf(d)
+	if c.exchange.Prompts() > 0 {
+		bodies, err := c.exchange.Bodies(out, &t, c.clamp)
+		c.dropped = t.Dropped()
+		if err != nil {
+			return nil, err
+		}
+		return bodies[0], c.each(d, at, bodies)
+	}
 	raw, err := c.exchange.Body(out, &t, c.clamp)
 	c.dropped = t.Dropped()
 	return raw, err
@@ -147,6 +159,8 @@ func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
 	out, _ := provider.OutboundOf(at)
 	a.Translated = true
 	switch {
+	case c.bodies != nil:
+		err = c.joined(a, out)
 	case a.Stream != nil:
 		a.Stream = c.exchange.Stream(out, a.Stream)
 	case c.fields.Stream:

@@ -39,6 +39,7 @@ type Request struct {
 	Prediction json.RawMessage // OpenAI's "prediction"
 	WebSearch  json.RawMessage // OpenAI's "web_search_options"
 	Verbosity  string          // "low", "medium", "high"
+	Apart      bool            // the messages are texts of their own, each of which is to be completed
 	Suffix     string          // what follows the text that is to be completed, in the one dialect that has it; "": nothing
 
 	User        string

@@ -20,15 +20,16 @@ type Completions struct{}
 // memberEcho marks, in the one message of a request, that the answer is to begin with it.
 const memberEcho = "echo"
 
-// DecodeRequest reads a request for the completion of one text.
+// DecodeRequest reads a request for the completion of a text, or of several, each of which is a message of its own.
 func (Completions) DecodeRequest(body []byte) (*chat.Request, error) {
 	r := reader{jsonread.New(body)}
 	q := new(chat.Request)
-	prompt, echo := "", false
+	var prompts []string
+	echo := false
 	r.Members(func(name string) {
 		switch name {
 		case "prompt":
-			prompt = r.prompt()
+			prompts = r.prompts()
 		case "suffix":
 			q.Suffix = r.Str()
 		case "echo":
@@ -46,45 +47,106 @@ func (Completions) DecodeRequest(body []byte) (*chat.Request, error) {
 	if err := r.Finish(); err != nil {
 		return nil, err
 	}
-	m := chat.Message{Role: chat.RoleUser, Parts: []chat.Part{{Text: prompt}}}
-	if echo {
-		m.Extra = map[string]json.RawMessage{memberEcho: json.RawMessage("true")}
+	if prompts == nil {
+		prompts = []string{""}
 	}
-	q.Messages = []chat.Message{m}
+	for _, prompt := range prompts {
+		m := chat.Message{Role: chat.RoleUser, Parts: []chat.Part{{Text: prompt}}}
+		if echo {
+			m.Extra = map[string]json.RawMessage{memberEcho: json.RawMessage("true")}
+		}
+		q.Messages = append(q.Messages, m)
+	}
+	q.Apart = len(prompts) > 1
 	return q, nil
 }
 
-// prompt reads a text or a list of one.
-func (r *reader) prompt() string {
+// maxPrompts is how many texts a request may have for a provider that completes one at a time.
+const maxPrompts = 128
+
+// prompts reads a text or a list of texts.
+func (r *reader) prompts() (all []string) {
 	switch r.Next() {
 	case '"':
-		return r.Text()
+		return []string{r.Text()}
 	case '[':
 	default:
-		r.Wrong("must be a string")
+		r.Wrong("must be a string or a list of strings")
 		r.Raw()
-		return ""
+		return nil
 	}
-	text, texts := "", 0
+	tokens := false
 	for n := 0; r.Element(n); n++ {
 		if r.Next() != '"' {
 			r.Raw()
-			texts = -1 << 30 // tokens
+			tokens = true
 			continue
 		}
-		text = r.Text()
-		texts++
+		all = append(all, r.Text())
 	}
-	if texts != 1 && r.Fault == nil && r.Err() == nil {
-		r.Fault = llm.Unsayable("prompt", "The provider of this model takes one text at a time, and no tokens: send one string as \"prompt\".")
+	switch {
+	case r.Fault != nil || r.Err() != nil:
+	case tokens:
+		r.Fault = llm.Unsayable("prompt", "The provider of this model takes texts, and no tokens: send strings as \"prompt\".")
+	case len(all) == 0:
+		r.Wrong("must have a text")
+	case len(all) > maxPrompts:
+		r.Fault = llm.Unsayable("prompt", "The provider of this model completes one text at a time: send at most "+strconv.Itoa(maxPrompts)+" of them.")
 	}
-	return text
+	return all
 }
 
-// echoed is the text with which the answer is to begin.
-func echoed(q *chat.Request) string {
-	if len(q.Messages) == 1 && q.Messages[0].Extra[memberEcho] != nil {
-		return chat.Text(q.Messages[0].Parts)
+// SpellPrompts puts texts in the place of the tokens that a request for completions has as its prompts. false: it has none.
+func SpellPrompts(body []byte, text func(tokens []int) (string, error)) (spelled []byte, ok bool, err error) {
+	out := []byte{'{'}
+	c := llm.NewCursor(body)
+	for n := 0; c.Member(n); n++ {
+		m := llm.Member{Name: string(c.Name())}
+		m.Value = c.Raw()
+		if m.Name == "prompt" && len(m.Value) > 0 && m.Value[0] == '[' {
+			if m.Value, ok, err = spellPrompt(m.Value, text); err != nil {
+				return nil, false, err
+			}
+		}
+		out = m.Append(out)
+	}
+	return append(out, '}'), ok && c.Err() == nil, nil
+}
+
+// spellPrompt is a list of tokens, or of such lists and of texts, as texts.
+func spellPrompt(raw []byte, text func(tokens []int) (string, error)) (texts []byte, ok bool, err error) {
+	var one []int
+	if json.Unmarshal(raw, &one) == nil && len(one) > 0 {
+		s, err := text(one)
+		return llm.AppendString(nil, s), true, err
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(raw, &list) != nil {
+		return raw, false, nil
+	}
+	out := []byte{'['}
+	for _, v := range list {
+		var tokens []int
+		if json.Unmarshal(v, &tokens) == nil && len(tokens) > 0 {
+			s, err := text(tokens)
+			if err != nil {
+				return nil, false, err
+			}
+			v, ok = llm.AppendString(nil, s), true
+		}
+		out = append(llm.AppendComma(out), v...)
+	}
+	return append(out, ']'), ok, nil
+}
+
+// echoed is the text with which a choice of the answer is to begin: that of its prompt.
+func echoed(q *chat.Request, choice int) string {
+	at := 0
+	if q.Apart {
+		at = choice / int(max(1, q.N))
+	}
+	if at < len(q.Messages) && q.Messages[at].Extra[memberEcho] != nil {
+		return chat.Text(q.Messages[at].Parts)
 	}
 	return ""
 }
@@ -99,9 +161,9 @@ func (Completions) EncodeResponse(q *chat.Request, res *chat.Response) ([]byte, 
 	b = append(b, `,"model":`...)
 	b = llm.AppendString(b, head.model)
 	b = append(b, `,"choices":[`...)
-	before := echoed(q)
 	for i := range res.Choices {
 		ch := &res.Choices[i]
+		before := echoed(q, ch.Index)
 		b = appendInt(llm.AppendComma(b), `{"index":`, int64(ch.Index))
 		b = append(b, `,"text":`...)
 		b = llm.AppendString(b, before+chat.Text(ch.Parts))
@@ -236,7 +298,7 @@ func (e *textEncoder) Encode(dst []byte, c *chat.Chunk) []byte {
 	switch c.Type {
 	case chat.ChunkText:
 		text := c.Text
-		if before := echoed(e.q); before != "" && !e.echoed[c.Choice] {
+		if before := echoed(e.q, c.Choice); before != "" && !e.echoed[c.Choice] {
 			text = before + text
 		}
 		e.echoed[c.Choice] = true

@@ -240,7 +240,7 @@ func TestResponses_Meter(t *testing.T) {
 func TestCompletions(t *testing.T) {
 	t.Parallel()
 	for body, param := range map[string]string{
-		`{"prompt":["a","b"]}`: "prompt", `{"prompt":[1,2]}`: "prompt", `{"prompt":7}`: "prompt",
+		`{"prompt":[]}`: "prompt", `{"prompt":[1,2]}`: "prompt", `{"prompt":7}`: "prompt",
 	} {
 		_, err := openai.Completions{}.DecodeRequest([]byte(body))
 		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Param != param || e.Kind != llm.Invalid {

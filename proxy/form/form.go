@@ -282,6 +282,8 @@ type Edits struct {
 	Model string            // the new value of "model"; "": as it is, and none is added
 	Drop  []string          // names of fields to leave out
 	Texts map[string]string // new values of text fields that stand once
+
+	File func(content []byte) []byte // gives what is sent of each file; nil: it is sent as it is
 }
 
 // Pieces are the form with the edits made, in pieces of which all but the changed fields are its
@@ -303,6 +305,9 @@ func (f *Form) Pieces(e Edits) [][]byte {
 		p := &f.parts[i]
 		text, changed := e.Texts[p.name]
 		switch {
+		case p.file && e.File != nil:
+			out = append(out, f.raw[from:p.value], e.File(f.bytes(p)))
+			from = p.end - 2
 		case p.file:
 		case slices.Contains(e.Drop, strings.TrimSuffix(p.name, "[]")):
 			cut(p, nil)

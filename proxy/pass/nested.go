@@ -85,6 +85,61 @@ func (m *modelFinder) add(name string) {
 	}
 }
 
+// ordered are members below which a batch's requests stand.
+var ordered = []string{"requests", "params", "body"}
+
+// RenameLines are the lines of a batch's file with other names in the models' place. name gives them.
+func RenameLines(file []byte, name func(string) string) []byte {
+	out := make([]byte, 0, len(file))
+	for line := range bytes.Lines(file) {
+		text := bytes.TrimRight(line, "\r\n")
+		out = append(append(out, RenameOrdered(text, name)...), line[len(text):]...)
+	}
+	return out
+}
+
+// RenameOrdered is a body that orders work, or a line of a batch's file, with other names in the place of the models' of
+// its requests. What cannot be read stays as it is.
+func RenameOrdered(body []byte, name func(string) string) []byte {
+	if !bytes.Contains(body, []byte("odel")) && !escapes.Match(body) {
+		return body
+	}
+	c := llm.NewCursor(body)
+	out := renamed(nil, &c, true, name)
+	if c.End() != nil {
+		return body
+	}
+	return out
+}
+
+// renamed appends a value with the names in it changed.
+func renamed(out []byte, c *llm.Cursor, top bool, name func(string) string) []byte {
+	switch c.Next() {
+	case '{':
+		out = append(out, '{')
+		for n := 0; c.Member(n); n++ {
+			member := string(c.Name())
+			out = append(llm.AppendString(llm.AppendComma(out), member), ':')
+			switch {
+			case slices.Contains(ordered, member):
+				out = renamed(out, c, false, name)
+			case member == "model" && !top && c.Next() == '"':
+				out = llm.AppendString(out, name(c.Text()))
+			default:
+				out = append(out, c.Raw()...)
+			}
+		}
+		return append(out, '}')
+	case '[':
+		out = append(out, '[')
+		for n := 0; c.Element(n); n++ {
+			out = renamed(llm.AppendComma(out), c, false, name)
+		}
+		return append(out, ']')
+	}
+	return append(out, c.Raw()...)
+}
+
 // Batch is how the use of a batch is learned.
 type Batch uint8
 

@@ -108,12 +108,23 @@ type Part struct {
 // Ask asks for all parts, a few at once, with ask, which is given a part's place and body. The
 // first failure ends the others, and is returned. Nothing of it runs on when Ask has returned.
 func (v *Vectors) Ask(ctx context.Context, ask func(ctx context.Context, i int, body []byte) (Part, error)) ([]Part, error) {
+	return askAll(ctx, v.Bodies, func(ctx context.Context, i int, body []byte) (Part, error) {
+		part, err := ask(ctx, i, body)
+		if err != nil {
+			err = v.placed(err, i)
+		}
+		return part, err
+	})
+}
+
+// askAll asks for all parts of a request, a few at once.
+func askAll(ctx context.Context, bodies [][]byte, ask func(ctx context.Context, i int, body []byte) (Part, error)) ([]Part, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	parts := make([]Part, len(v.Bodies))
+	parts := make([]Part, len(bodies))
 	var wg sync.WaitGroup
 	room := make(chan struct{}, maxAtOnce)
-	for i, body := range v.Bodies {
+	for i, body := range bodies {
 		select {
 		case room <- struct{}{}:
 		case <-ctx.Done():
@@ -125,7 +136,7 @@ func (v *Vectors) Ask(ctx context.Context, ask func(ctx context.Context, i int, 
 			defer func() { <-room }()
 			part, err := ask(ctx, i, body)
 			if err != nil {
-				cancel(v.placed(err, i))
+				cancel(err)
 				return
 			}
 			parts[i] = part
