@@ -76,6 +76,7 @@ type Node struct {
 	listener
 
 	events     *auditlog.Events
+	keeper     *auditlog.Keeper // of the audit log
 	fresh      *freshness
 	marks      *lastTick
 	changed    chan struct{}   // the plugins have changed in the catalog

@@ -32,6 +32,8 @@ func (n *Node) alertSources() []courier.Source {
 		{Kind: channel.PricesFailed, Look: n.priceFailures},
 		{Kind: channel.PricesHeld, Look: n.pricesHeld},
 		{Kind: channel.NamesFull, Look: n.namesFull},
+		{Kind: channel.AuditBehind, Look: n.auditBehind},
+		{Kind: channel.AuditDropped, Look: n.auditDropped},
 		{Kind: channel.SpendCaptureLow, Look: n.captureSights(captureLow)},
 		{Kind: channel.SpendCaptureFailed, Look: n.captureSights(captureFailed)},
 		{Kind: channel.KeyRotationFailed, Every: rotationLook, Look: n.rotationSights(false)},

@@ -54,6 +54,7 @@ type Config struct {
 	// Dial connects to a receiver of syslog over the network; nil: directly.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	Now        func() time.Time      // nil: time.Now
 	Dir        string                // where relative paths of file sinks begin
 	Logger     *slog.Logger          // nil: logs nothing
 	Registerer prometheus.Registerer // nil: counts nothing visible
@@ -63,12 +64,17 @@ type Config struct {
 type Keeper struct {
 	cfg     Config
 	metrics metrics
+
+	mu   sync.Mutex      // guards lost
+	lost map[string]loss // by sink
 }
 
 type metrics struct {
 	delivered *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	lag       *prometheus.GaugeVec
+	late      *prometheus.GaugeVec
+	dropped   *prometheus.CounterVec
 	pruned    prometheus.Counter
 }
 
@@ -77,8 +83,11 @@ func NewKeeper(cfg Config) *Keeper {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	label := []string{"sink"}
-	k := &Keeper{cfg: cfg, metrics: metrics{
+	k := &Keeper{cfg: cfg, lost: map[string]loss{}, metrics: metrics{
 		delivered: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_audit_delivered_total", Help: "Audit entries that a sink has taken from this node.",
 		}, label),
@@ -88,12 +97,18 @@ func NewKeeper(cfg Config) *Keeper {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "conclave_audit_lag_entries", Help: "Audit entries that a sink has not taken; of the leader only.",
 		}, label),
+		late: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "conclave_audit_lag_seconds", Help: "For how long the oldest audit entry waits that a sink has not taken; of the leader only.",
+		}, label),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "conclave_audit_dropped_total", Help: "Audit entries that this node pruned, as leader, before a sink had taken them.",
+		}, label),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "conclave_audit_pruned_total", Help: "Audit entries that this node pruned as leader.",
 		}),
 	}}
 	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(k.metrics.delivered, k.metrics.failures, k.metrics.lag, k.metrics.pruned)
+		cfg.Registerer.MustRegister(k.metrics.delivered, k.metrics.failures, k.metrics.lag, k.metrics.late, k.metrics.dropped, k.metrics.pruned)
 	}
 	return k
 }
@@ -144,6 +159,7 @@ func (k *Keeper) syncSinks(ctx context.Context, running map[resource.AuditSink]f
 			stop()
 			delete(running, s)
 			k.metrics.lag.DeleteLabelValues(s.Name)
+			k.metrics.late.DeleteLabelValues(s.Name)
 		}
 	}
 	for _, s := range wanted {
@@ -207,6 +223,7 @@ func (k *Keeper) step(ctx context.Context, name string, to sink, mark uint64) (u
 	p := k.cfg.State.AuditPage(q)
 	if len(p.Items) == 0 {
 		k.metrics.lag.WithLabelValues(name).Set(0)
+		k.metrics.late.WithLabelValues(name).Set(0)
 		return 0, nil
 	}
 	lines := make([]audit.Line, len(p.Items))
@@ -215,6 +232,7 @@ func (k *Keeper) step(ctx context.Context, name string, to sink, mark uint64) (u
 	}
 	if last := k.cfg.State.AuditExtent().Last; last >= lines[0].Number {
 		k.metrics.lag.WithLabelValues(name).Set(float64(last - lines[0].Number + 1))
+		k.metrics.late.WithLabelValues(name).Set(k.age(lines[0].At).Seconds())
 	}
 	turn, cancel := context.WithTimeout(ctx, deliverLimit)
 	defer cancel()
@@ -232,7 +250,7 @@ func (k *Keeper) step(ctx context.Context, name string, to sink, mark uint64) (u
 }
 
 // Prune deletes the entries that are older than the retention, a bounded number at once.
-// What a sink has not got yet stays for twice the retention. Entries may stay a tenth of the
+// What a sink has not got yet stays for twice the retention; what goes then is counted and told (Behind). Entries may stay a tenth of the
 // retention longer, and no more than a day, so that the log does not tell of little else
 // than of its pruning.
 func (k *Keeper) Prune(ctx context.Context, now time.Time) error {
@@ -264,6 +282,7 @@ func (k *Keeper) Prune(ctx context.Context, now time.Time) error {
 			return err
 		}
 		k.metrics.pruned.Add(float64(last - x.First + 1))
+		k.forget(settings.Sinks, k.cfg.State.AuditExtent().Sinks, x.First, last)
 	}
 }
 

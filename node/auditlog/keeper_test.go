@@ -21,6 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -447,5 +450,36 @@ func TestKeeper_PruneUndelivered(t *testing.T) {
 		if got := l.state.AuditExtent().First; got != tt.want {
 			t.Errorf("after %v: got first %d, want %d", tt.after, got, tt.want)
 		}
+	}
+}
+
+// TestKeeper_Behind tells of what a sink lacks, and of what it will never get.
+func TestKeeper_Behind(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	begin := l.now
+	l.settings(`{"retention":"10h","sinks":[{"kind":"file","path":"x"}]}`)
+	l.hours(10)
+	cfg, registry := l.config(), prometheus.NewRegistry()
+	cfg.Registerer = registry
+	k := auditlog.NewKeeper(cfg)
+	got := k.Behind()
+	if len(got) != 1 || got[0].Sink != "file" || got[0].Waiting != 601 || got[0].Dropped != 0 || got[0].Since != resource.At(begin) {
+		t.Fatalf("before: got %+v", got)
+	}
+	if err := k.Prune(t.Context(), begin.Add(23*time.Hour+time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	got = k.Behind()
+	x := l.state.AuditExtent()
+	if len(got) != 1 || got[0].Dropped != 181 || got[0].Waiting != x.Last-181 || got[0].DroppedAt == 0 {
+		t.Errorf("after 181 were pruned: got %+v of %+v", got, x)
+	}
+	if n, err := testutil.GatherAndCount(registry, "conclave_audit_dropped_total"); err != nil || n != 1 {
+		t.Errorf("got %d counters, %v", n, err)
+	}
+	l.keep(l.config(), func() bool { return l.state.AuditExtent().Sinks["file"] == l.state.AuditExtent().Last })
+	if got := k.Behind(); len(got) != 1 || got[0].Waiting != 0 || got[0].Dropped != 181 {
+		t.Errorf("after the delivery: got %+v", got)
 	}
 }

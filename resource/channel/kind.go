@@ -15,6 +15,8 @@ type Kind struct {
 
 // The kinds of alerts.
 const (
+	AuditBehind         = "audit_behind"
+	AuditDropped        = "audit_dropped"
 	BudgetThreshold     = "budget_threshold"
 	BudgetSoftLimit     = "budget_soft_limit"
 	BudgetExhausted     = "budget_exhausted"
@@ -36,6 +38,8 @@ const (
 
 // kinds is the table of kinds, by name.
 var kinds = []Kind{
+	{AuditBehind, "a sink of the audit log has not taken an entry for a quarter of an hour", ""},
+	{AuditDropped, "entries of the audit log were pruned before a sink had taken them, after twice the retention", ""},
 	{BudgetExhausted, "a budget refuses requests: all of it is spent, or what is left, a tenth or less, does not hold a request; of budgets that have thresholds", "budget_alerts"},
 	{BudgetIncreaseEnded, "a temporary increase of a budget has ended", "budget_alerts"},
 	{BudgetSoftLimit, "the spend of a window has reached the budget's soft limit", "budget_alerts"},
