@@ -175,13 +175,16 @@ func (c PutBudget) Apply(tx *Tx) error {
 		if _, err := tx.holderTerms(a.Budgets, b.ID); err != nil {
 			return fmt.Errorf("%s %q: %w", kind, id, err)
 		}
-		tx.adjustLimits(kind, id, []resource.Terms{b.Terms})
+		tx.adjustLimits(kind, id, b.All())
 	}
 	return nil
 }
 
 // Apply implements Command.
 func (c DeleteBudget) Apply(tx *Tx) error {
+	if tx.ofCustomers(c.ID) {
+		return fmt.Errorf("budget %q is named by the setting %s: %w", c.ID, resource.SettingCustomerBudget, resource.ErrInUse)
+	}
 	if err := tx.inUse(store.Budgets, c.ID); err != nil {
 		return err
 	}

@@ -259,27 +259,27 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 		return nil
 	}
 	above := tx.above(r)
-	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup, Called: world{tx}.Called(), Tagged: world{tx}.Tagged}
+	g := resource.Grant{Policy: tx.within(l.Policy), Above: tx.allWithin(above), Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup, Called: world{tx}.Called(), Tagged: world{tx}.Tagged}
 	if k, ok := r.(*resource.Key); ok {
 		ceilings, err := tx.ceilings(k, before)
 		if err != nil {
 			return err
 		}
 		if tx.delegate == nil {
-			g.Above = append(g.Above, ceilings...)
+			g.Above = append(g.Above, tx.allWithin(ceilings)...)
 		} else {
-			g.Bounds = append(g.Bounds, ceilings...)
+			g.Bounds = append(g.Bounds, tx.allWithin(ceilings)...)
 		}
 	}
 	if tx.delegate != nil {
-		g.Bounds = append(g.Bounds, tx.delegate.Bounds(before, r)...)
+		g.Bounds = append(g.Bounds, tx.allWithin(tx.delegate.Bounds(before, r))...)
 	}
 	if len(g.Above)+len(g.Bounds) == 0 {
 		return nil
 	}
 	if before != nil && slices.EqualFunc(above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {
 		old, _ := resource.LevelOf(before)
-		g.Before = old.Policy
+		g.Before = tx.within(old.Policy)
 	}
 	return g.Check()
 }
@@ -345,10 +345,37 @@ func (tx *Tx) above(r resource.Record) []resource.Level {
 	return levels
 }
 
+// within is a policy with the limits of its shared budget; the policy itself if that has none.
+func (tx *Tx) within(p *resource.Policy) *resource.Policy {
+	if p.BudgetID == "" {
+		return p
+	}
+	b, _, ok := load[resource.Budget](tx, store.Budgets, p.BudgetID)
+	if !ok {
+		return p
+	}
+	a := p.Within(b)
+	if a == &p.Allowance {
+		return p
+	}
+	whole := *p
+	whole.Allowance = *a
+	return &whole
+}
+
+func (tx *Tx) allWithin(levels []resource.Level) []resource.Level {
+	for i := range levels {
+		if p := levels[i].Policy; p != nil {
+			levels[i].Policy = tx.within(p)
+		}
+	}
+	return levels
+}
+
 // termsOf returns an allowance's own terms with the shared ones.
 func (tx *Tx) termsOf(a *resource.Allowance) []resource.Terms {
 	if b, _, ok := load[resource.Budget](tx, store.Budgets, a.BudgetID); a.BudgetID != "" && ok {
-		return append(slices.Clip(a.Budgets), b.Terms)
+		return append(slices.Clip(a.Budgets), b.All()...)
 	}
 	return a.Budgets
 }

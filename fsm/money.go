@@ -37,13 +37,20 @@ func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
 	if !ok {
 		return resource.Terms{}, false
 	}
+	if budget, ok := resource.GivenBy(name); ok && kind == resource.HolderCustomer {
+		b, _, ok := load[resource.Budget](tx, store.Budgets, budget)
+		if !ok {
+			return resource.Terms{}, false
+		}
+		return b.GivenNamed(name)
+	}
 	a, sessions := tx.allowance(kind, holder)
 	if resource.IsSession(name) {
 		return sessions.TermsNamed(name)
 	}
 	all := a.Budgets
 	if b, _, ok := load[resource.Budget](tx, store.Budgets, a.BudgetID); a.BudgetID != "" && ok {
-		all = append(slices.Clip(all), b.Terms)
+		all = append(slices.Clip(all), b.All()...)
 	}
 	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == name })
 	if i < 0 {
@@ -172,12 +179,13 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 	if !ok {
 		return inline, nil
 	}
+	shared := b.All()
 	for _, t := range inline {
-		if t.Name == b.Terms.Name {
+		if slices.ContainsFunc(shared, func(s resource.Terms) bool { return s.Name == t.Name }) {
 			return nil, &resource.Invalid{Field: "budget_id", Reason: fmt.Sprintf("budgets has terms named %q too", t.Name)}
 		}
 	}
-	return append(slices.Clip(inline), b.Terms), nil
+	return append(slices.Clip(inline), shared...), nil
 }
 
 // dropAccounts deletes all accounts of a holder that is deleted.
@@ -189,4 +197,18 @@ func (tx *Tx) dropAccounts(kind, id string) {
 			tx.dropMarks(k)
 		}
 	}
+}
+
+// ofCustomers says whether a shared budget is the one that the setting names for end users without budgets.
+func (tx *Tx) ofCustomers(budget string) bool {
+	s, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingCustomerBudget)
+	settings := resource.DefaultSettings()
+	if !ok || settings.Set(s.ID, s.Value) != nil || settings.CustomerBudget == "" {
+		return false
+	}
+	if tx.has(store.Budgets, settings.CustomerBudget) {
+		return settings.CustomerBudget == budget
+	}
+	id, ok := tx.named(store.Budgets, settings.CustomerBudget)
+	return ok && id == budget
 }

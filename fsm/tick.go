@@ -108,13 +108,15 @@ func (tx *Tx) want(n *money.Node, w Want) {
 	if w.Amount <= 0 {
 		return
 	}
-	if money.IsSession(key) { // its limits may have changed, and no command brings that here
+	if money.Followed(key) { // its limits may have changed, and no command brings that here
 		t, ok := tx.terms(w.Account)
 		if !ok {
 			return
 		}
 		a.Adjust(&t, tx.Now, tx.allNodes())
-		a.End = tx.Now + resource.SessionIdle
+		if money.IsSession(key) {
+			a.End = tx.Now + resource.SessionIdle
+		}
 	}
 	a.Grant(n, w.Amount, w.Need, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)
@@ -146,7 +148,7 @@ const (
 	sweepRows  int           = 256
 )
 
-// sweep deletes what is too old: totals of days, and sessions that nobody uses. It looks at
+// sweep deletes what is too old: totals of days, sessions that nobody uses, and ended windows of end users without budgets of their own. It looks at
 // the next rows of each bucket, behind those of the last time, and starts anew at the end, so
 // that it costs the same whatever there is.
 func (tx *Tx) sweep() {
@@ -168,7 +170,7 @@ func (tx *Tx) sweep() {
 		return ok && day < oldest
 	})
 	at.Accounts = tx.sweepBucket(store.Accounts, at.Accounts, func(key []byte) bool {
-		if !money.IsSession(key) {
+		if !money.Followed(key) {
 			return false
 		}
 		a, ok := tx.account(key)

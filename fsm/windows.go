@@ -15,7 +15,7 @@ import (
 func Windows(kind, id string, a *resource.Allowance, shared *resource.Budget, now time.Time) ([]OpenWindow, error) {
 	all := slices.Clip(a.Budgets)
 	if shared != nil {
-		all = append(all, shared.Terms)
+		all = append(all, shared.All()...)
 	}
 	open := make([]OpenWindow, 0, len(all))
 	for i := range all {

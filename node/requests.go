@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/contents"
@@ -50,8 +49,7 @@ func (n *Node) startRequests() (err error) {
 		return err
 	}
 	n.contents, err = contents.Open(contents.Config{
-		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Denied: n.contentDenied, Logger: n.log,
-		Age: func() time.Duration { return time.Duration(settings().LogContentDays) * 24 * time.Hour },
+		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Keep: n.contentAge, Logger: n.log,
 	})
 	if err != nil {
 		return err
@@ -95,40 +93,37 @@ func (n *Node) keepContent(s proxy.Said) {
 	n.wg.Go(func() { n.masking.run(n.ctx, s.Guards, s.Info, c, end) })
 }
 
-// contentDenied says whether contents of these holders may not be kept, by today's records.
-func (n *Node) contentDenied(o *contents.Owners) bool {
+// contentAge is for how long contents of these holders are kept, by today's records; 0: they are not.
+func (n *Node) contentAge(o *contents.Owners) time.Duration {
 	cat := n.state.Catalog()
-	if !cat.Settings().LogContent {
-		return true
-	}
-	policies := make([]*resource.Policy, 0, 8)
+	var rule resource.ContentRule
 	if r, ok := cat.Organization(o.OrganizationID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderOrganization, &r.Policy)
 	}
 	if r, ok := cat.Team(o.TeamID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderTeam, &r.Policy)
 	}
 	if r, ok := cat.Project(o.ProjectID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderProject, &r.Policy)
 	}
 	if r, ok := n.state.User(o.UserID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderUser, &r.Policy)
 	}
 	if r, ok := n.state.TeamMember(o.TeamID, o.UserID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderMember, &r.Policy)
 	}
 	if r, ok := n.state.Key(o.KeyID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderKey, &r.Policy)
 	}
 	if r, ok := n.state.Customer(o.CustomerID); ok {
-		policies = append(policies, &r.Policy)
+		rule.Add(resource.HolderCustomer, &r.Policy)
 	}
 	for _, tag := range o.Tags {
 		if r, ok := cat.Tag(tag); ok {
-			policies = append(policies, &r.Policy)
+			rule.Add(resource.HolderTag, &r.Policy)
 		}
 	}
-	return slices.ContainsFunc(policies, (*resource.Policy).Private)
+	return rule.Age(cat.Settings())
 }
 
 // sealedContent is a resource.Sealed in full: that shows nobody its box.

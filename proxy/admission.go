@@ -31,7 +31,7 @@ func (c *Call) estimate() {
 // that it passes.
 func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	c.estimate()
-	c.limiting = ratelimit.Request{Levels: c.levels, Model: c.model.Name, Session: c.session, Input: c.quote.Prompt, Output: c.quote.Output}
+	c.limiting = ratelimit.Request{Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session, Input: c.quote.Prompt, Output: c.quote.Output}
 	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err

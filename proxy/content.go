@@ -9,8 +9,8 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Said is what a request and its answer said. It is handed to Config.KeepContent, if the
-// cluster keeps contents and none of the request's levels forbids it.
+// Said is what a request and its answer said. It is handed to Config.KeepContent, if that is
+// kept (resource.ContentRule).
 type Said struct {
 	RequestID string
 	Time      resource.Time
@@ -28,7 +28,7 @@ type Said struct {
 // listen begins to keep what a call says. This is decided once, when the request is let
 // through; a request that is refused is never kept, nor is what guardrails ask about one.
 func (s *Server) listen(c *Call) {
-	if s.cfg.KeepContent == nil || c.judgeOf != nil || !c.cat.Settings().LogContent || policy.Private(c.levels) || policy.Redacted(c.header) {
+	if s.cfg.KeepContent == nil || c.judgeOf != nil || !policy.Keeps(c.levels, c.cat.Settings()) || policy.Redacted(c.header) {
 		return
 	}
 	c.heard = &reply.Listener{Writer: c.out}

@@ -44,7 +44,7 @@ func (s *Server) extend(ctx context.Context, c *Call, t *router.Target) error {
 
 // reserveFurther reserves in the limits and budgets of the levels, or in none.
 func (s *Server) reserveFurther(ctx context.Context, c *Call, t *router.Target, levels []resource.Level) error {
-	c.limiting = ratelimit.Request{Levels: levels, Model: t.Model.Name, Input: c.quote.Prompt, Output: c.quote.Output}
+	c.limiting = ratelimit.Request{Catalog: c.cat, Levels: levels, Model: t.Model.Name, Input: c.quote.Prompt, Output: c.quote.Output}
 	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err

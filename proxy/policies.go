@@ -96,7 +96,7 @@ func checkCustomer(_ context.Context, s *Server, c *Call) error {
 	return s.checkLate(c)
 }
 
-// admitCustomer refuses a blocked end user, and adds one that has a record to the levels.
+// admitCustomer refuses a blocked end user, and adds one that has a record, or a budget without one, to the levels.
 func (s *Server) admitCustomer(c *Call) error {
 	id := c.fields.User
 	if id == "" {
@@ -114,9 +114,13 @@ func (s *Server) admitCustomer(c *Call) error {
 	}
 	if record != nil {
 		c.instead, c.region = record.DefaultModel, record.Region
-		c.levels = append(c.levels, resource.Level{
-			Kind: resource.HolderCustomer, ID: record.ID, Name: record.Name, Allowance: &record.Allowance, Policy: &record.Policy,
-		})
+	}
+	l, none, ok := c.cat.CustomerLevel(id, record, c.who.Key)
+	if !ok {
+		return policy.NoBudget()
+	}
+	if !none {
+		c.levels = append(c.levels, l)
 	}
 	return nil
 }

@@ -236,7 +236,9 @@ func (c *Call) counted(r *ledger.Record) {
 	for i := range c.levels {
 		switch l := &c.levels[i]; l.Kind {
 		case resource.HolderCustomer:
-			r.CustomerID = l.ID
+			if l.Policy != nil { // he has a record
+				r.CustomerID = l.ID
+			}
 		case resource.HolderTag:
 			r.Tags = append(r.Tags, l.ID)
 		}

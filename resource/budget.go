@@ -152,28 +152,6 @@ func (t *Terms) parts(m Money) Money {
 // Counts says whether requests for the model count in the budget.
 func (t *Terms) Counts(model string) bool { return AllowsModel(t.Models, model) }
 
-// Budget is a shared set of terms. Each key or team that names it has an account of its
-// own under the terms.
-type Budget struct {
-	Meta
-	Name  string `json:"name,omitempty"`
-	Terms Terms  `json:"terms,omitzero"`
-}
-
-// Label implements Record.
-func (b *Budget) Label() string { return b.Name }
-
-// Validate implements Record.
-func (b *Budget) Validate() error {
-	if err := validName("name", b.Name); err != nil {
-		return err
-	}
-	return b.Terms.validate("terms")
-}
-
-// Canonicalize implements Record.
-func (b *Budget) Canonicalize() { b.Terms.canonicalize() }
-
 func (t *Terms) canonicalize() {
 	if t.Per == "" {
 		t.Per = PerTotal
@@ -233,8 +211,8 @@ func (t *Terms) validate(field string) error {
 	if t.Every < 0 || t.Every > 1000 {
 		return invalidf(field+".every", "%d is not between 1 and 1000", t.Every)
 	}
-	if len(t.Name) > 64 || strings.ContainsAny(t.Name, "/\x00") || strings.HasPrefix(t.Name, sessionMark) {
-		return invalidf(field+".name", "%q is longer than 64 bytes, has a slash or begins with %s", t.Name, sessionMark)
+	if len(t.Name) > 64 || strings.ContainsAny(t.Name, "/\x00") || strings.HasPrefix(t.Name, sessionMark) || strings.HasPrefix(t.Name, givenMark) {
+		return invalidf(field+".name", "%q is longer than 64 bytes, has a slash or begins with %s or %s", t.Name, sessionMark, givenMark)
 	}
 	if err := t.validateAmounts(field); err != nil {
 		return err

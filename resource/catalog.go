@@ -58,6 +58,7 @@ type Catalog struct {
 	prompts     map[string]*Prompt // by name
 	groups      map[string]*AccessGroup
 	limiting    []*AccessGroup // those with budgets or limits, by name
+	customers   *Allowance     // of end users who have no budgets of their own; nil: nothing, or what it names is not there
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -115,6 +116,10 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	c.wild = newWildcards(t.Models)
 	c.tables = t
+	if b, ok := c.Shared(c.settings.CustomerBudget); ok && c.settings.CustomerBudget != "" {
+		a := b.Given()
+		c.customers = &a
+	}
 	return c
 }
 
@@ -216,7 +221,7 @@ func (c *Catalog) Terms(inline []Terms, budgetID string) ([]Terms, bool) {
 	if !ok {
 		return nil, false
 	}
-	return append(slices.Clip(inline), b.Terms), true
+	return append(slices.Clip(inline), b.All()...), true
 }
 
 // Prices returns the imported prices, nil for none.

@@ -54,6 +54,9 @@ var grants = []struct {
 	{"max_response_mb", func(p *Policy) any { return p.MaxResponseMB }, func(_ *Grant, c, p *Policy) string {
 		return over("", c.MaxResponseMB, p.MaxResponseMB)
 	}},
+	{"log_content_days", func(p *Policy) any { return p.LogContentDays }, func(_ *Grant, c, p *Policy) string {
+		return over("", c.LogContentDays, p.LogContentDays)
+	}},
 }
 
 // Check returns an *Invalid for the first field that grants more than a level above has.

@@ -57,7 +57,13 @@ var bounds = []struct {
 		if b.LogContent != nil && !*b.LogContent && (c.LogContent == nil || *c.LogContent) {
 			return "to keep content"
 		}
+		if c.LogContent != nil && *c.LogContent && (b.LogContent == nil || !*b.LogContent) {
+			return "to keep content whatever the cluster says"
+		}
 		return ""
+	}},
+	{"log_content_days", func(p *Policy) any { return p.LogContentDays }, func(_ *Grant, c, b *Policy) string {
+		return beyond("", c.LogContentDays, b.LogContentDays)
 	}},
 }
 

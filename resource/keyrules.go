@@ -103,7 +103,7 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 	if k.BudgetID == "" {
 		fill(&k.Budgets, r.Budgets)
 	}
-	for _, f := range append(k.Limits.pairs(&r.Limits), optional{&k.MaxRequestMB, &r.MaxRequestMB}, optional{&k.MaxResponseMB, &r.MaxResponseMB}) {
+	for _, f := range append(k.Limits.pairs(&r.Limits), optional{&k.MaxRequestMB, &r.MaxRequestMB}, optional{&k.MaxResponseMB, &r.MaxResponseMB}, optional{&k.LogContentDays, &r.LogContentDays}) {
 		if *f.to == nil {
 			*f.to = *f.from
 		}

@@ -39,6 +39,7 @@ type Access struct {
 	Prompts           []string        `json:"prompts,omitempty"`                   // templates
 	CacheControls     []string        `json:"cache_controls,omitempty"`            // what a request may ask of a cache
 	IncreaseCap       *Money          `json:"increase_cap,omitempty"`              // the most that the key may raise a budget by for a time
+	CustomerBudget    string          `json:"customer_budget,omitempty"`           // id or name of the shared budget that each end user has who has none of his own
 }
 
 // lists are the lists of names that a key has, by field. One that only takes away is apart.
@@ -56,6 +57,11 @@ func (a *Access) checkAccess() error {
 	case TypeAny, TypeInference, TypeManagement, TypeReadOnly:
 	default:
 		return invalidf("type", "%q is not one of \"\", llm_api, management, read_only", a.Type)
+	}
+	if a.CustomerBudget != "" {
+		if err := validName("customer_budget", a.CustomerBudget); err != nil {
+			return err
+		}
 	}
 	for _, lists := range []map[string][]string{a.lists(), a.taken()} {
 		for _, field := range sortedKeys(lists) {

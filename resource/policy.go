@@ -64,12 +64,13 @@ type Policy struct {
 	Callbacks      []string          `json:"callbacks,omitempty"`
 	Tags           []string          `json:"tags,omitempty"` // of every request, beside its own
 	Sessions       *SessionLimits    `json:"sessions,omitempty"`
-	LogContent     *bool             `json:"log_content,omitempty"`     // false anywhere in the chain: no prompt or answer is kept anywhere
-	MaxRequestMB   *int64            `json:"max_request_mb,omitempty"`  // MiB of a request's body
-	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"` // MiB of an answer
-	Objects        *Objects          `json:"objects,omitempty"`         // MCP servers and tools, vector stores, agents, …
-	Metadata       json.RawMessage   `json:"metadata,omitempty"`        // free JSON object
-	ExpiresAt      Time              `json:"expires_at,omitempty"`      // requests pass the level until then; 0: for ever
+	LogContent     *bool             `json:"log_content,omitempty"`      // false anywhere in the chain: no prompt or answer is kept anywhere; true: it is, whatever the setting says
+	LogContentDays *int64            `json:"log_content_days,omitempty"` // for how many days; the least of the chain counts
+	MaxRequestMB   *int64            `json:"max_request_mb,omitempty"`   // MiB of a request's body
+	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"`  // MiB of an answer
+	Objects        *Objects          `json:"objects,omitempty"`          // MCP servers and tools, vector stores, agents, …
+	Metadata       json.RawMessage   `json:"metadata,omitempty"`         // free JSON object
+	ExpiresAt      Time              `json:"expires_at,omitempty"`       // requests pass the level until then; 0: for ever
 }
 
 // ExpiredAt says whether requests do not pass the level any more.
@@ -153,6 +154,9 @@ func (p *Policy) validate() error {
 		if err := validNames(f.field, f.names); err != nil {
 			return err
 		}
+	}
+	if d := p.LogContentDays; d != nil && (*d < 1 || *d > maxContentDays) {
+		return invalidf("log_content_days", "%d is not between 1 and %d", *d, maxContentDays)
 	}
 	for _, f := range []struct {
 		field string

@@ -29,8 +29,9 @@ type Settings struct {
 	DefaultOutputHold    int64            // tokens held for a request without a maximum; default 4096
 	RequestLogDays       int64            // how long requests are listed; default 30
 	RequestLogBytes      int64            // of all of them on one node; default 4 GiB
-	LogContent           bool             // keep prompts and answers of those who do not forbid it; default false
+	LogContent           bool             // keep prompts and answers of those who do not forbid it, not only of those who want it; default false
 	LogContentDays       int64            // how long those are kept; default 7
+	CustomerBudget       string           // id or name of the shared budget that each end user has who has none of his own; "": none
 	KeepCallbacks        bool             // requests may not name callbacks that are not told of them; default false
 	KeepLog              bool             // requests may not say no-log; default false
 	BlobQuota            int64            // bytes of all blobs of the cluster; default 16 GiB
@@ -244,6 +245,10 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.CountedTags }, 0, maxCounted, 1),
 	},
 	{
+		SettingCustomerBudget, "string", `""`, "id or name of the shared budget that each end user has who has none of his own; a key's customer_budget wins",
+		readCustomerBudget,
+	},
+	{
 		"dead_node_after", "duration", `"24h"`, "a node out of reach for so long is removed if dead_node_cleanup is on, 1m or more",
 		func(s *Settings, v json.RawMessage) error {
 			var text string
@@ -327,12 +332,12 @@ var settings = []settingRow{
 		},
 	},
 	{
-		"log_content", "boolean", `false`, "keep the prompts and answers of those who do not forbid it",
+		"log_content", "boolean", `false`, "keep the prompts and answers of those who do not forbid it; where it is false, of those whose own log_content is true",
 		boolean(func(s *Settings) *bool { return &s.LogContent }),
 	},
 	{
-		"log_content_days", "integer", `7`, "for how many days they are kept, 1 to 3660",
-		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, 3660, 1),
+		"log_content_days", "integer", `7`, "for how many days they are kept whose own log_content_days do not say, 1 to 3660",
+		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, maxContentDays, 1),
 	},
 	{
 		"max_batch_file_records", "integer", `50000`, "lines of a batch's file, 1 to 1000000",

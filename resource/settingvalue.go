@@ -242,6 +242,20 @@ func headerName(field, name string) (string, error) {
 }
 
 // readDefaultProvider reads the name of a provider, which the data path knows or not.
+func readCustomerBudget(s *Settings, v json.RawMessage) error {
+	var ref string
+	if err := json.Unmarshal(v, &ref); err != nil {
+		return invalidf("value", "%s is not the id or the name of a budget", v)
+	}
+	if ref != "" {
+		if err := validName("value", ref); err != nil {
+			return err
+		}
+	}
+	s.CustomerBudget = ref
+	return nil
+}
+
 func readDefaultProvider(s *Settings, v json.RawMessage) error {
 	var name string
 	if err := json.Unmarshal(v, &name); err != nil || len(name) > 64 {

@@ -36,6 +36,18 @@ func IsSession(key []byte) bool {
 	return ok && isSession(id)
 }
 
+// Followed says that no record names the terms of the account: it is a session's, or an end user's who has a budget
+// that his record does not name. Whoever wants of it brings it to its terms, and who comes late finds it gone.
+func Followed(key []byte) bool {
+	id, _, ok := SplitKey(key)
+	if !ok {
+		return false
+	}
+	_, _, name, _ := id.Split()
+	_, given := resource.GivenBy(name)
+	return given || resource.IsSession(name)
+}
+
 func isSession(id resource.AccountID) bool {
 	_, _, name, _ := id.Split()
 	return resource.IsSession(name)

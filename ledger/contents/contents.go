@@ -73,11 +73,9 @@ type Sealer interface {
 type Config struct {
 	Dir    string // made with the first content; needed
 	Sealer Sealer // needed
-	// Age is for how long contents are kept; nil: 7 days.
-	Age func() time.Duration
-	// Denied says that one of the holders does not want contents kept, or the cluster does
-	// not any more; nil: all may be kept.
-	Denied func(o *Owners) bool
+	// Keep is for how long contents of these holders are kept, to the day; 0: one of them, or the cluster, does not
+	// want them kept any more. nil: 7 days.
+	Keep   func(o *Owners) time.Duration
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: discards
 }
@@ -105,11 +103,8 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" || cfg.Sealer == nil {
 		return nil, errors.New("open contents: Dir and Sealer must be set")
 	}
-	if cfg.Age == nil {
-		cfg.Age = func() time.Duration { return 7 * 24 * time.Hour }
-	}
-	if cfg.Denied == nil {
-		cfg.Denied = func(*Owners) bool { return false }
+	if cfg.Keep == nil {
+		cfg.Keep = func(*Owners) time.Duration { return 7 * 24 * time.Hour }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -311,9 +306,10 @@ func (c *Store) Find(requestID, keyID string) (found *Content, err error) {
 		return nil, err
 	}
 	for _, path := range paths {
+		gone := c.goneFrom(path)
 		err := c.read(path, func(db *bolt.DB) error {
 			return db.View(func(tx *bolt.Tx) (err error) {
-				found, err = c.findIn(tx, requestID, keyID)
+				found, err = c.findIn(tx, requestID, keyID, gone)
 				return err
 			})
 		})
@@ -324,7 +320,16 @@ func (c *Store) Find(requestID, keyID string) (found *Content, err error) {
 	return nil, nil
 }
 
-func (c *Store) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, err error) {
+// goneFrom says which of the contents of a day's file are not kept any more.
+func (c *Store) goneFrom(path string) func(o *Owners) bool {
+	day, now := strings.TrimSuffix(filepath.Base(path), contentSuffix), c.cfg.Now()
+	return func(o *Owners) bool {
+		age := c.cfg.Keep(o)
+		return age <= 0 || day < now.Add(-age).UTC().Format(time.DateOnly)
+	}
+}
+
+func (c *Store) findIn(tx *bolt.Tx, requestID, keyID string, gone func(o *Owners) bool) (found *Content, err error) {
 	b := tx.Bucket(bucketContent)
 	if b == nil {
 		return nil, nil
@@ -336,7 +341,7 @@ func (c *Store) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, er
 		if err != nil {
 			return nil, err
 		}
-		if keyID != "" && o.KeyID != keyID || c.cfg.Denied(&o) {
+		if keyID != "" && o.KeyID != keyID || gone(&o) {
 			continue
 		}
 		if found, err = c.open(v, requestID); err != nil {
@@ -346,35 +351,22 @@ func (c *Store) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, er
 	return found, nil
 }
 
-// tidy removes the files that are too old, and contents whose holder has said no since.
+// tidy removes contents that are too old, or whose holder has said no since.
 func (c *Store) tidy() {
 	paths, err := c.paths()
 	if err != nil {
 		c.cfg.Logger.Error("contents cannot be listed", "error", err)
 		return
 	}
-	oldest := c.cfg.Now().Add(-c.cfg.Age()).UTC().Format(time.DateOnly)
 	for _, path := range paths {
-		day := strings.TrimSuffix(filepath.Base(path), contentSuffix)
-		if day < oldest {
-			err = c.remove(path)
-		} else {
-			_, err = c.purge(path, c.cfg.Denied)
-		}
-		if err != nil {
+		if _, err := c.purge(path, c.goneFrom(path)); err != nil {
 			c.cfg.Logger.Error("contents cannot be removed", "path", path, "error", err)
 		}
 	}
 }
 
-func (c *Store) remove(path string) error {
-	c.fileMu.Lock()
-	defer c.fileMu.Unlock()
-	return os.Remove(path)
-}
-
 // purge removes from a day's file what may not be kept any more. The file is written anew
-// without it, so that nothing is left in free pages.
+// without it, so that nothing is left in free pages; one of which nothing is left goes.
 func (c *Store) purge(path string, drop func(o *Owners) bool) (denied int, err error) {
 	tmp := path + ".tmp"
 	err = c.read(path, func(from *bolt.DB) error {
@@ -388,6 +380,9 @@ func (c *Store) purge(path string, drop func(o *Owners) bool) (denied int, err e
 		})
 		if err != nil || denied == 0 {
 			return err
+		}
+		if len(keep) == 0 {
+			return os.Remove(path)
 		}
 		if err := rewrite(tmp, keep); err != nil {
 			return err

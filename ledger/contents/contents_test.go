@@ -69,8 +69,12 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	var denied atomic.Pointer[string]
 	cfg := contents.Config{
-		Dir: filepath.Join(t.TempDir(), "content"), Age: func() time.Duration { return 48 * time.Hour },
-		Denied: func(o *contents.Owners) bool { d := denied.Load(); return d != nil && *d == o.KeyID },
+		Dir: filepath.Join(t.TempDir(), "content"), Keep: func(o *contents.Owners) time.Duration {
+			if d := denied.Load(); d != nil && *d == o.KeyID {
+				return 0
+			}
+			return 48 * time.Hour
+		},
 	}
 	s := open(t, cfg)
 	s.Put(content("r1", "a", noon, "first"))
@@ -109,10 +113,46 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// Holders may have a time of their own: what is older goes, beside what stays.
+func TestStore_agesOfHolders(t *testing.T) {
+	t.Parallel()
+	cfg := contents.Config{Dir: t.TempDir(), Keep: func(o *contents.Owners) time.Duration {
+		if o.KeyID == "short" {
+			return 24 * time.Hour
+		}
+		return 240 * time.Hour
+	}}
+	s := open(t, cfg)
+	s.Put(content("r1", "short", noon.AddDate(0, 0, -3), "first"))
+	s.Put(content("r2", "long", noon.AddDate(0, 0, -3), "second"))
+	s.Put(content("r3", "short", noon, "third"))
+	s.Put(content("r4", "short", noon.AddDate(0, 0, -4), "alone in its file"))
+	s.Flush()
+	for id, want := range map[string]string{"r1": "", "r2": "second", "r3": "third", "r4": ""} {
+		if got := find(t, s, id, ""); got != want {
+			t.Errorf("%s before anything was removed: got %q, want %q", id, got, want)
+		}
+	}
+	s.Close()
+	open(t, contents.Config{Dir: cfg.Dir, Keep: func(o *contents.Owners) time.Duration {
+		return map[string]time.Duration{"short": 24 * time.Hour, "long": 240 * time.Hour}[o.KeyID]
+	}}).Close()
+	s = open(t, contents.Config{Dir: cfg.Dir, Keep: func(*contents.Owners) time.Duration { return 2400 * time.Hour }})
+	defer s.Close()
+	for id, want := range map[string]string{"r1": "", "r2": "second", "r3": "third", "r4": ""} {
+		if got := find(t, s, id, ""); got != want {
+			t.Errorf("%s on disk: got %q, want %q", id, got, want)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(cfg.Dir, "*")); len(files) != 2 {
+		t.Errorf("got %v, want the files of two days", files)
+	}
+}
+
 // A file that was removed for its age while somebody looks for a content does not come back.
 func TestStore_removedMeanwhile(t *testing.T) {
 	t.Parallel()
-	cfg := contents.Config{Dir: t.TempDir(), Age: func() time.Duration { return 48 * time.Hour }}
+	cfg := contents.Config{Dir: t.TempDir(), Keep: func(*contents.Owners) time.Duration { return 48 * time.Hour }}
 	s := open(t, cfg)
 	s.Put(content("r1", "a", noon.AddDate(0, 0, -1), "yesterday"))
 	s.Put(content("r2", "a", noon.AddDate(0, 0, -2), "the day before"))

@@ -106,7 +106,17 @@ func (h *Hold) addShared(of holder, id string) error {
 			Message: fmt.Sprintf("a budget of the %s is not known here yet", of.kind),
 		}
 	}
-	return h.add(of, &budget.Terms)
+	if !budget.Terms.Boundless() {
+		if err := h.add(of, &budget.Terms); err != nil {
+			return err
+		}
+	}
+	for i := range budget.Budgets {
+		if err := h.add(of, &budget.Budgets[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Hold) add(of holder, t *resource.Terms) error {

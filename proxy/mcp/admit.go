@@ -99,8 +99,11 @@ func (c *caller) addCustomer(set *resource.Settings) (err error) {
 	if err := policy.CheckCustomer(c.customer, set, record); err != nil {
 		return err
 	}
-	if record != nil {
-		l, _ := resource.LevelOf(record)
+	l, none, ok := c.cat.CustomerLevel(c.customer, record, c.who.Key)
+	if !ok {
+		return policy.NoBudget()
+	}
+	if !none {
 		c.further = append(c.further, l)
 	}
 	return nil

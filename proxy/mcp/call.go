@@ -101,7 +101,7 @@ func (k *call) model() string { return "mcp/" + k.what }
 func (k *call) reserve(ctx context.Context) (err error) {
 	g := k.c.g
 	k.step = "limits"
-	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{Levels: k.c.levels, Model: k.model(), Session: k.c.session})
+	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{Catalog: k.c.cat, Levels: k.c.levels, Model: k.model(), Session: k.c.session})
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (k *call) record(err error, cost resource.Money, charges []ledger.AccountCh
 
 // keep hands over what was said, if it may be kept.
 func (k *call) keep(r *ledger.Record) {
-	if k.c.g.cfg.Keep == nil || k.entry == 0 || !k.c.cat.Settings().LogContent || policy.Private(k.c.levels) {
+	if k.c.g.cfg.Keep == nil || k.entry == 0 || !policy.Keeps(k.c.levels, k.c.cat.Settings()) {
 		return
 	}
 	said := Said{

@@ -219,6 +219,14 @@ func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) e
 	}
 }
 
+// NoBudget is the error of a request of an end user whose shared budget is not there: it is never let through without.
+func NoBudget() error {
+	return &llm.Error{
+		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second, Scope: resource.HolderCustomer,
+		Message: "The shared budget that end users have here (customer_budget of the key, or of the settings) does not exist. An administrator has to make it, or to name another.",
+	}
+}
+
 // CheckExpiry refuses a request once one of the levels has expired. Who is behind the key learns it
 // as of a blocked level; an end user as of a blocked one; a tag may not be used any more.
 func CheckExpiry(levels []resource.Level, now time.Time) error {
@@ -437,6 +445,16 @@ func Redacted(h http.Header) bool {
 	}
 	on, err := strconv.ParseBool(v)
 	return err == nil && on
+}
+
+// Keeps says whether what a request says is kept: nobody forbids it, and the cluster or one of the credential's
+// levels wants it.
+func Keeps(levels []resource.Level, s *resource.Settings) bool {
+	var rule resource.ContentRule
+	for i := range levels {
+		rule.Add(levels[i].Kind, levels[i].Policy)
+	}
+	return rule.Age(s) > 0
 }
 
 // Private says that a level wants no prompt and no answer kept.

@@ -190,7 +190,7 @@ func (r *Request) standIn(name string) *view.Model {
 func (r *Request) anyTerms(is func(resource.Terms) bool) bool {
 	for i := range r.Levels {
 		a := r.Levels[i].Allowance
-		if b, ok := r.Catalog.Budget(a.BudgetID); ok && is(b.Terms) || slices.ContainsFunc(a.Budgets, is) {
+		if b, ok := r.Catalog.Budget(a.BudgetID); ok && slices.ContainsFunc(b.All(), is) || slices.ContainsFunc(a.Budgets, is) {
 			return true
 		}
 	}

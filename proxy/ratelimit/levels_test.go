@@ -32,14 +32,20 @@ func TestReserve_EveryLevel(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, kind := range kinds {
-				for _, of := range []string{"all", "model", "session"} {
+				for _, of := range []string{"all", "model", "session", "shared", "shared model"} {
 					var a resource.Allowance
+					shared := &resource.Budget{Meta: resource.Meta{ID: "b"}, Name: "b"}
 					v := resource.Level{Kind: kind, ID: "x", Allowance: &a}
 					switch of {
 					case "all":
 						a.Limits = tt.limits
 					case "model":
 						a.ModelLimits = map[string]resource.Limits{"m": tt.limits}
+					case "shared": // the lower counts
+						a.BudgetID, shared.Limits = "b", tt.limits
+						a.Limits = resource.Limits{RPM: new(int64(1000)), OutputTPM: new(int64(10_000))}
+					case "shared model":
+						a.BudgetID, shared.ModelLimits = "b", map[string]resource.Limits{"m": tt.limits}
 					default:
 						if tt.limits.InputTPM != nil || tt.limits.OutputTPM != nil || tt.limits.Parallel != nil {
 							continue
@@ -47,7 +53,8 @@ func TestReserve_EveryLevel(t *testing.T) {
 						v.Policy = &resource.Policy{Sessions: &resource.SessionLimits{RPM: tt.limits.RPM, TPM: tt.limits.TPM}}
 					}
 					l := New(Config{NodeID: "a"})
-					r := &Request{Levels: []resource.Level{v}, Model: "m", Session: "s", Input: 10, Output: 20}
+					cat := resource.NewCatalog(resource.Tables{Budgets: []*resource.Budget{shared}})
+					r := &Request{Catalog: cat, Levels: []resource.Level{v}, Model: "m", Session: "s", Input: 10, Output: 20}
 					n := 0
 					for ; n < 10; n++ {
 						if _, err := l.Reserve(t.Context(), r); err != nil {
@@ -62,7 +69,7 @@ func TestReserve_EveryLevel(t *testing.T) {
 					}
 					other := *r
 					other.Model, other.Session = "other", "other"
-					if _, err := l.Reserve(t.Context(), &other); (err == nil) != (of == "model" || of == "session" && tt.fits > 0) {
+					if _, err := l.Reserve(t.Context(), &other); (err == nil) != (of == "model" || of == "shared model" || of == "session" && tt.fits > 0) {
 						t.Errorf("%s %s: another model and session: %v", kind, of, err)
 					}
 				}

@@ -11,18 +11,19 @@ import (
 
 // Request is what is to be admitted.
 type Request struct {
-	Levels  []resource.Level // whose limits count
-	Model   string           // as clients name it: whose own limits count; "": none
-	Input   int64            // estimate of the prompt's tokens
-	Output  int64            // estimate of the completion's tokens
-	Session string           // id of the agent session; "": none
+	Catalog *resource.Catalog // of the shared budgets, whose limits count too; nil: there are none
+	Levels  []resource.Level  // whose limits count
+	Model   string            // as clients name it: whose own limits count; "": none
+	Input   int64             // estimate of the prompt's tokens
+	Output  int64             // estimate of the completion's tokens
+	Session string            // id of the agent session; "": none
 }
 
 // limited says that there is a limit at all.
 func (r *Request) limited() bool {
 	for i := range r.Levels {
 		v := &r.Levels[i]
-		if v.Allowance != nil && (!v.Allowance.Limits.IsZero() || len(v.Allowance.ModelLimits) > 0) {
+		if v.Allowance != nil && r.Catalog.Limited(v.Allowance) {
 			return true
 		}
 		if r.Session != "" && v.Policy != nil && v.Policy.Sessions != nil {
@@ -57,11 +58,12 @@ func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
 // those of the session.
 func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) error {
 	if a := v.Allowance; a != nil {
-		if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID}, &a.Limits, r); err != nil {
+		all := r.Catalog.Limits(a)
+		if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID}, &all, r); err != nil {
 			return err
 		}
-		if r.Model != "" && len(a.ModelLimits) > 0 {
-			if m, ok := a.ModelLimits[r.Model]; ok {
+		if r.Model != "" {
+			if m, ok := r.Catalog.ModelLimits(a, r.Model); ok {
 				if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partModel, of: r.Model}, &m, r); err != nil {
 					return err
 				}

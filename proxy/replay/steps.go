@@ -61,8 +61,11 @@ func (j *judge) policies() error {
 		if err := policy.CheckCustomer(customer, j.cat.Settings(), record); err != nil {
 			return err
 		}
-		if record != nil {
-			l, _ := resource.LevelOf(record)
+		l, none, ok := j.cat.CustomerLevel(customer, record, j.key)
+		if !ok {
+			return policy.NoBudget()
+		}
+		if !none {
 			j.levels = append(j.levels, l)
 		}
 	}
@@ -163,14 +166,14 @@ func (j *judge) limits() error {
 	var limits resource.Limits
 	switch c.Part {
 	case llm.PartModel:
-		limits = l.Allowance.ModelLimits[j.modelName()]
+		limits, _ = j.cat.ModelLimits(l.Allowance, j.modelName())
 	case llm.PartSession:
 		if l.Policy == nil || l.Policy.Sessions == nil {
 			return nil
 		}
 		limits = resource.Limits{RPM: l.Policy.Sessions.RPM, TPM: l.Policy.Sessions.TPM}
 	default:
-		limits = l.Allowance.Limits
+		limits = j.cat.Limits(l.Allowance)
 	}
 	limit := map[string]*int64{
 		"rpm": limits.RPM, "tpm": limits.TPM, "input_tpm": limits.InputTPM, "output_tpm": limits.OutputTPM, "parallel": limits.Parallel,

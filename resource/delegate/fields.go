@@ -15,7 +15,7 @@ var fields = map[string]map[string]reach{
 	"key": table(owns, policyFields, accessFields, []string{
 		"name", "expires_at", "team_id", "project_id", "user_id", accessGroups,
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in", // who has no right to rotate it is refused by the verb
-	}).with(never, "role", switchOff),
+	}).with(never, "role", switchOff, "customer_budget"),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
 		with(rules, "expires_at", "prompts").with(never, "organization_id", accessGroups, switchOff),
 	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff),
@@ -49,7 +49,7 @@ var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_
 
 var policyFields = []string{
 	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
-	"guardrails", "callbacks", "tags", "sessions", "log_content", "max_request_mb", "max_response_mb", "metadata", "objects",
+	"guardrails", "callbacks", "tags", "sessions", "log_content", "log_content_days", "max_request_mb", "max_response_mb", "metadata", "objects",
 }
 
 var accessFields = []string{
