@@ -137,6 +137,14 @@ type termsBlock struct {
 	Body       hcl.Body       `hcl:",body"`
 }
 
+// sharedBlock is a shared budget: its terms beside what else it has.
+type sharedBlock struct {
+	Terms       hcl.Body          `hcl:",remain"`
+	Budgets     []termsBlock      `hcl:"budget,block"`
+	Limit       *limitBlock       `hcl:"limit,block"`
+	ModelLimits []modelLimitBlock `hcl:"model_limit,block"`
+}
+
 type sessionsBlock struct {
 	Budget         *hcl.Attribute `hcl:"budget,optional"`
 	Iterations     int64          `hcl:"iterations,optional"`

@@ -67,6 +67,20 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	return t
 }
 
+// sharedTerms are the terms of a shared budget, which may have none if it has something else.
+func (d *decoder) sharedTerms(in *sharedBlock, body hcl.Body) (t resource.Terms) {
+	attributes, _ := in.Terms.JustAttributes()
+	if len(attributes) == 0 && (len(in.Budgets) > 0 || in.Limit != nil || len(in.ModelLimits) > 0) {
+		return resource.Terms{USD: resource.MaxMoney}
+	}
+	var terms termsBlock
+	if !d.body(in.Terms, &terms) {
+		return t
+	}
+	terms.Body = body
+	return d.terms(&terms)
+}
+
 // decoded reads an object strictly; nil of none.
 func decoded[T any](d *decoder, a *hcl.Attribute) *T {
 	raw := d.json(a)

@@ -151,6 +151,7 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 		d.private = true
 		d.addSetting(n, "log_content", json.RawMessage("false"))
 	}
+	d.customerBudget(m)
 	people := d.mapping(m.of("default_internal_user_params"), m.take("default_internal_user_params"))
 	d.setting(people, resource.SettingAvailableTeams, resource.SettingAvailableTeams)
 	d.endSection(people)

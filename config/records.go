@@ -90,12 +90,15 @@ func (d *decoder) uniqueSecret(k *Key, at hcl.Range) bool {
 }
 
 func (d *decoder) budget(b *hcl.Block) {
-	var in termsBlock
+	var in sharedBlock
 	before := len(d.diags)
 	if !d.body(b.Body, &in) {
 		return
 	}
-	out := Budget{Position: positionOf(b.DefRange), Resource: resource.Budget{Meta: owned(), Name: b.Labels[0], Terms: d.terms(&in)}}
+	out := Budget{Position: positionOf(b.DefRange), Resource: resource.Budget{
+		Meta: owned(), Name: b.Labels[0], Terms: d.sharedTerms(&in, b.Body),
+		Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), ModelLimits: d.modelLimits(in.ModelLimits, b.Body),
+	}}
 	if d.valid("budget", &out.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Budgets = append(d.out.Resources.Budgets, out)
 	}

@@ -10,49 +10,43 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// unsupportedBudgetFields are limits that LiteLLM's budgets share and ours do not: give them
-// to each holder.
-var unsupportedBudgetFields = []string{"max_parallel_requests", "model_max_budget", "rpm_limit", "tpd_limit", "tpm_limit"}
+// unsupportedBudgetFields bound something in LiteLLM's budgets, and do nothing here.
+var unsupportedBudgetFields = []string{"tpd_limit"}
 
 func (a *API) budgets() *kind[resource.Budget, *resource.Budget] {
 	return &kind[resource.Budget, *resource.Budget]{
-		noun: a.cfg.Records.Budgets, id: "budget_id", ids: "id", row: a.sharedRow,
-		doc: func(in records.Document, now *resource.Budget) (records.Document, error) {
-			if err := fields.Refuse(in, unsupportedBudgetFields); err != nil {
-				return nil, err
-			}
-			var terms []resource.Terms
-			if now != nil {
-				terms = []resource.Terms{now.Terms}
-			}
-			t, ok, err := fields.MainTerms(in, terms)
-			if err != nil {
-				return nil, err
-			}
-			if t == nil && (ok || now == nil) {
-				return nil, wire.Invalid("max_budget", "is missing; a budget has one")
-			}
-			out := records.Document{}
-			if now == nil {
-				name, err := fields.Text(in, "budget_id")
-				if err != nil {
-					return nil, err
-				}
-				if err := out.Set("name", cmp.Or(name, resource.NewID("budget"))); err != nil {
-					return nil, err
-				}
-			}
-			if t == nil {
-				return out, nil
-			}
-			return out, out.Set("terms", t)
-		},
+		noun: a.cfg.Records.Budgets, id: "budget_id", ids: "id", row: a.sharedRow, doc: sharedDoc,
 	}
+}
+
+// sharedDoc turns LiteLLM's fields into the document of a shared budget, or, if now is given, into a merge patch.
+func sharedDoc(in records.Document, now *resource.Budget) (records.Document, error) {
+	if err := fields.Refuse(in, unsupportedBudgetFields); err != nil {
+		return nil, err
+	}
+	var held *resource.Allowance
+	if now != nil {
+		held = allowanceOf(now)
+	}
+	out, err := fields.SharedDoc(in, held)
+	if err != nil || now != nil {
+		return out, err
+	}
+	name, err := fields.Text(in, "budget_id")
+	if err != nil {
+		return nil, err
+	}
+	return out, out.Set("name", cmp.Or(name, resource.NewID("budget")))
+}
+
+// allowanceOf is what each holder of a shared budget has by it.
+func allowanceOf(b *resource.Budget) *resource.Allowance {
+	return &resource.Allowance{Budgets: b.All(), Limits: b.Limits, ModelLimits: b.ModelLimits}
 }
 
 func (a *API) sharedRow(b *resource.Budget) map[string]any {
 	row := map[string]any{}
-	a.budgetRow(row, "", "", &resource.Allowance{Budgets: []resource.Terms{b.Terms}})
+	a.budgetRow(row, "", "", allowanceOf(b))
 	row["budget_id"] = b.ID
 	wire.Stamps(row, &b.Meta)
 	return row
@@ -94,6 +88,10 @@ func (a *API) budgetSettings(w http.ResponseWriter, r *http.Request, by records.
 		{"max_budget", "Float", "US dollars in a window."},
 		{"soft_budget", "Float", "US dollars that alert when they are passed."},
 		{"budget_duration", "String", "How long a window is, such as 1d or 30d."},
+		{"max_parallel_requests", "Integer", "Requests at the same time, of each holder."},
+		{"tpm_limit", "Integer", "Tokens a minute, of each holder."},
+		{"rpm_limit", "Integer", "Requests a minute, of each holder."},
+		{"model_max_budget", "Object", "Budgets and limits of single models."},
 	} {
 		out = append(out, map[string]any{
 			"field_name": f.name, "field_type": f.typ, "field_description": f.says, "field_value": row[f.name],

@@ -177,7 +177,8 @@ func TestHierarchy_Refusals(t *testing.T) {
 		{"POST", "/user/new", `{"user_id":"eve","user_role":"org_admin"}`, "role"},
 		{"POST", "/user/new", `{"user_id":"eve","teams":["gone"]}`, "team_id"},
 		{"POST", "/customer/new", `{}`, "id"},
-		{"POST", "/budget/new", `{"budget_id":"b","max_budget":1,"rpm_limit":1}`, "rpm_limit"},
+		{"POST", "/budget/new", `{"budget_id":"b","max_budget":1,"tpd_limit":1}`, "tpd_limit"},
+		{"POST", "/budget/new", `{"budget_id":"b","max_budget":1,"rpm_limit":-1}`, "limits.rpm"},
 		{"POST", "/budget/new", `{"budget_id":"b"}`, "max_budget"},
 		{"POST", "/tag/new", `{"description":"no name"}`, "id"},
 	} {

@@ -2,6 +2,7 @@ package litellm
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
@@ -82,7 +83,7 @@ func (a *API) organizationInfo(w http.ResponseWriter, r *http.Request, by record
 	if !by.OwnOnly || by.Delegate != nil && by.Delegate.Organization() == o.ID {
 		members := []map[string]any{}
 		for u := range a.cfg.Records.AllUsers(records.Query{OrganizationID: o.ID}) {
-			members = append(members, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": orgRole(u), "user": a.userRow(u)})
+			members = append(members, a.organizationPlace(u))
 		}
 		row["members"], row["teams"] = members, wire.Rows(a.teamsOf(o.ID), a.teamRow)
 	}
@@ -121,27 +122,34 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 	if err != nil {
 		return err
 	}
-	if err := fields.Refuse(in, []string{"max_budget_in_organization"}); err != nil {
-		return err
-	}
 	members, err := membersOf(in, "member")
 	if err != nil {
 		return err
 	}
 	var wr records.Written
-	users := []map[string]any{}
+	users, places := []map[string]any{}, []map[string]any{}
 	for _, m := range members {
 		role, admin := resource.UserRole(m.Role), m.Role == orgAdmin
 		if admin {
 			role = ""
 		}
 		var u *resource.User
-		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, o.ID, m.UserID, m.Email, role, admin); err != nil {
+		had, err := a.budgetsOf(m.UserID, m.Email)
+		if err != nil {
 			return err
 		}
-		users = append(users, a.userRow(u))
+		budgets, _, err := fields.MemberOfOrganization(in, had)
+		if err != nil {
+			return err
+		}
+		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, records.Joining{
+			Organization: o.ID, UserID: m.UserID, Email: m.Email, Role: role, Admin: admin, Budgets: budgets,
+		}); err != nil {
+			return err
+		}
+		users, places = append(users, a.userRow(u)), append(places, a.organizationPlace(u))
 	}
-	return wire.Answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
+	return wire.Answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": places})
 }
 
 // organizationMemberUpdate changes what a user is in his organization.
@@ -161,31 +169,64 @@ func (a *API) organizationMemberUpdate(w http.ResponseWriter, r *http.Request, b
 	if u.OrganizationID != o.ID {
 		return wire.Invalid("user_id", "is not in the organization")
 	}
-	if err := fields.Refuse(in, []string{"max_budget_in_organization"}); err != nil {
-		return err
-	}
-	role, err := fields.Text(in, "role")
+	patch, err := placeDoc(in, u)
 	if err != nil {
 		return err
-	}
-	patch := records.Document{}
-	if err := patch.Set("organization_admin", role == orgAdmin); err != nil {
-		return err
-	}
-	switch role {
-	case orgAdmin:
-	case string(resource.UserInternal), string(resource.UserInternalViewer):
-		if err := patch.Set("role", role); err != nil {
-			return err
-		}
-	default:
-		return wire.Invalid("role", role+" is not one of org_admin, internal_user, internal_user_viewer")
 	}
 	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, patch)
 	if err != nil {
 		return err
 	}
-	return wire.Answer(w, wr, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": orgRole(u), "user": a.userRow(u)})
+	return wire.Answer(w, wr, a.organizationPlace(u))
+}
+
+// placeDoc is the merge patch of a user whose place in his organization changes.
+func placeDoc(in records.Document, u *resource.User) (records.Document, error) {
+	role, err := fields.Text(in, "role")
+	if err != nil {
+		return nil, err
+	}
+	patch := records.Document{}
+	budgets, given, err := fields.MemberOfOrganization(in, u.Budgets)
+	if err != nil {
+		return nil, err
+	}
+	if given {
+		err = patch.Set("budgets", budgets)
+	}
+	switch role {
+	case orgAdmin:
+		return patch, errors.Join(err, patch.Set("organization_admin", true))
+	case string(resource.UserInternal), string(resource.UserInternalViewer):
+		return patch, errors.Join(err, patch.Set("organization_admin", false), patch.Set("role", role))
+	case "":
+		if given {
+			return patch, err
+		}
+	}
+	return nil, wire.Invalid("role", role+" is not one of org_admin, internal_user, internal_user_viewer")
+}
+
+// budgetsOf are the budgets of a user who may be there already.
+func (a *API) budgetsOf(refs ...string) ([]resource.Terms, error) {
+	for _, ref := range refs {
+		if u, ok := a.cfg.Records.Users.Find(ref); ok && ref != "" {
+			return u.Budgets, nil
+		}
+	}
+	return nil, nil
+}
+
+// organizationPlace is a user's place in his organization, as LiteLLM shows it.
+func (a *API) organizationPlace(u *resource.User) map[string]any {
+	row := map[string]any{"user_id": u.ID, "organization_id": u.OrganizationID, "user_role": orgRole(u), "user": a.userRow(u)}
+	for i := range u.Budgets {
+		if t := &u.Budgets[i]; t.Name == fields.OrganizationBudget {
+			row["max_budget_in_organization"] = t.USD
+			row["litellm_budget_table"] = a.budgetTable(&resource.Allowance{Budgets: []resource.Terms{*t}})
+		}
+	}
+	return row
 }
 
 // organizationMemberDelete takes a user out of an organization.
@@ -205,9 +246,15 @@ func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, b
 	if u.OrganizationID != o.ID {
 		return wire.Invalid("user_id", "is not in the organization")
 	}
-	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, records.Document{
-		"organization_id": json.RawMessage("null"), "organization_admin": json.RawMessage("null"),
-	})
+	patch := records.Document{"organization_id": json.RawMessage("null"), "organization_admin": json.RawMessage("null")}
+	budgets, given, err := fields.MemberOfOrganization(records.Document{"max_budget_in_organization": json.RawMessage("null")}, u.Budgets)
+	if err == nil && given && len(budgets) < len(u.Budgets) {
+		err = patch.Set("budgets", budgets)
+	}
+	if err != nil {
+		return err
+	}
+	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, patch)
 	if err != nil {
 		return err
 	}

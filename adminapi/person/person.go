@@ -215,7 +215,7 @@ func (x *export) requests(page requestlog.Page) (err error) {
 
 func (x *export) content(row *requestlog.Row) error {
 	private := ledger.Flags(row.Flags).Has(ledger.Private) || ledger.Flags(row.Flags).Has(ledger.Adjustment)
-	if private || !x.a.cfg.State.Catalog().Settings().LogContent {
+	if private {
 		return nil
 	}
 	c, missing, err := x.a.cfg.Requests.Content(x.ctx, row.RequestID, row.KeyID)

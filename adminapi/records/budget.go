@@ -12,7 +12,22 @@ func (rs *Records) budgetNoun() *Noun[resource.Budget, *resource.Budget] {
 		find:   rs.findBudget,
 		put:    PutBudget,
 		remove: func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} },
+		fill:   fillBudget,
 	}
+}
+
+// fillBudget makes a budget without terms one of limits and further budgets alone: terms of nothing would be a
+// budget of no dollars, which refuses whatever has a price.
+func fillBudget(doc Document) error {
+	if raw, ok := doc["terms"]; ok && !IsNull(raw) {
+		return nil
+	}
+	for _, name := range []string{"budgets", "limits", "model_limits"} {
+		if raw := string(doc[name]); raw != "" && raw != "null" && raw != "{}" && raw != "[]" {
+			return doc.Set("terms", resource.Terms{USD: resource.MaxMoney})
+		}
+	}
+	return invalid("terms", "is missing; a budget has terms, budgets, limits or model_limits")
 }
 
 func (rs *Records) findBudget(ref string) (*resource.Budget, bool) {

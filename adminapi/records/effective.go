@@ -351,8 +351,12 @@ func (c *chain) budgets(model string) {
 		for j := range a.Budgets {
 			all = append(all, c.budget(i, &a.Budgets[j], ""))
 		}
-		if has {
-			all = append(all, c.budget(i, &shared.Terms, shared.Name))
+		if !has {
+			continue
+		}
+		terms := shared.All()
+		for j := range terms {
+			all = append(all, c.budget(i, &terms[j], shared.Name))
 		}
 	}
 	slices.SortStableFunc(all, func(a, b heldBudget) int {
@@ -411,8 +415,10 @@ func (c *chain) limits() {
 		}
 	}
 	for i := range c.levels {
-		note(i, "", c.levels[i].Allowance.Limits)
-		for model, l := range c.levels[i].Allowance.ModelLimits {
+		shared, _ := c.rs.cfg.State.Catalog().Budget(c.levels[i].Allowance.BudgetID)
+		a := c.levels[i].Allowance.Within(shared)
+		note(i, "", a.Limits)
+		for model, l := range a.ModelLimits {
 			note(i, model, l)
 		}
 	}

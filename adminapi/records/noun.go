@@ -59,6 +59,7 @@ type Noun[R any, P Of[R]] struct {
 	blocked func(P) *bool
 	unset   func(ref string) (P, bool)                      // what a record that nobody has written is like
 	near    func(d *delegate.Delegate, q Query) iter.Seq[P] // what q selects of the records that a person can see
+	fill    func(doc Document) error                        // says in a document what its silence means
 	// begin takes members out of a document that creates a record.
 	begin func(by Caller, doc Document) (first[P], error)
 	// beside takes members out of a document that say something of other records, and gives the commands
@@ -387,6 +388,11 @@ func (n *Noun[R, P]) SetBlocked(ctx context.Context, by Caller, ref string, stat
 func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 	for _, name := range n.hidden {
 		delete(doc, name)
+	}
+	if n.fill != nil {
+		if err := n.fill(doc); err != nil {
+			return nil, err
+		}
 	}
 	given := map[string]json.RawMessage{}
 	for name := range n.secrets {

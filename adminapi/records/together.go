@@ -185,37 +185,37 @@ func (rs *Records) join(by Caller, doc Document, team, user, email string, made 
 	return append(cmds, more...), nil
 }
 
-// JoinOrganization puts a user, who is made if he is not there, into an organization; a role
-// is given to him if it is not "", and he manages the organization if admin says so.
-func (rs *Records) JoinOrganization(ctx context.Context, by Caller, organization, user, email string, role resource.UserRole, admin bool) (*resource.User, Written, error) {
+// Joining is who comes into an organization, and as what.
+type Joining struct {
+	Organization, UserID, Email string            // one of the latter may be ""
+	Role                        resource.UserRole // "": he keeps his
+	Admin                       bool              // he manages the organization
+	Budgets                     []resource.Terms  // instead of his; nil: he keeps his
+}
+
+// JoinOrganization puts a user, who is made if he is not there, into an organization.
+func (rs *Records) JoinOrganization(ctx context.Context, by Caller, j Joining) (*resource.User, Written, error) {
 	doc := Document{}
-	if admin || role != "" {
-		if err := doc.Set("organization_admin", admin); err != nil {
-			return nil, Written{}, err
+	var err error
+	set := func(name string, v any, given bool) {
+		if given && err == nil {
+			err = doc.Set(name, v)
 		}
 	}
-	for name, v := range map[string]string{"organization_id": organization, "role": string(role)} {
-		if v == "" {
-			continue
-		}
-		if err := doc.Set(name, v); err != nil {
-			return nil, Written{}, err
-		}
+	set("organization_admin", j.Admin, j.Admin || j.Role != "")
+	set("organization_id", j.Organization, true)
+	set("role", j.Role, j.Role != "")
+	set("budgets", j.Budgets, j.Budgets != nil)
+	u, ok := rs.findUser(cmp.Or(j.UserID, j.Email))
+	if !ok {
+		set("id", j.UserID, j.UserID != "")
+		set("email", j.Email, j.Email != "")
 	}
-	ref := user
-	if ref == "" {
-		ref = email
+	if err != nil {
+		return nil, Written{}, err
 	}
-	if u, ok := rs.findUser(ref); ok {
+	if ok {
 		return rs.Users.Patch(ctx, by, u.ID, 0, doc)
-	}
-	for name, v := range map[string]string{"id": user, "email": email} {
-		if v == "" {
-			continue
-		}
-		if err := doc.Set(name, v); err != nil {
-			return nil, Written{}, err
-		}
 	}
 	return rs.Users.Create(ctx, by, doc)
 }

@@ -241,7 +241,14 @@ func (w *writer) budgets(r *config.Resources) {
 		doc, err := docOf(&b.Resource.Terms)
 		w.fail(err)
 		dropUSD(doc)
-		w.block("budget", b.Resource.Name, doc, names{"name": b.Resource.Terms.Name})
+		rest, err := docOf(&resource.Allowance{Budgets: b.Resource.Budgets, Limits: b.Resource.Limits, ModelLimits: b.Resource.ModelLimits})
+		w.fail(err)
+		name := b.Resource.Terms.Name
+		if b.Resource.Terms.Boundless() && len(rest) > 0 {
+			doc, name = rest, "" // who reads it makes the same terms of none
+		}
+		maps.Copy(doc, rest)
+		w.block("budget", b.Resource.Name, doc, names{"name": name})
 	}
 }
 

@@ -78,7 +78,9 @@ func spelling(t *resource.Terms) any {
 }
 
 // isMain says that terms are those that max_budget writes: dollars for whatever model.
-func isMain(t *resource.Terms) bool { return t.Unit() == resource.UnitUSD && len(t.Models) == 0 }
+func isMain(t *resource.Terms) bool {
+	return t.Unit() == resource.UnitUSD && len(t.Models) == 0 && t.Name != OrganizationBudget
+}
 
 // termsOf makes the budgets of what LiteLLM's fields say: max_budget with its companions,
 // budget_limits, and model_max_budget. now is what an update finds: what is not given stays.

@@ -16,7 +16,7 @@ import (
 // keyFields are fields of keys alone that only have another name.
 var keyFields = map[string]string{ //nolint:gosec // names of fields
 	"permissions": "permissions", "allowed_passthrough_routes": "passthrough_routes", "denied_passthrough_routes": "denied_passthrough_routes",
-	"prompts": "prompts", "allowed_cache_controls": "cache_controls",
+	"prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
 }
 
 // raised are LiteLLM's names of the fields of an increase.

@@ -149,18 +149,7 @@ func replaceMap(raw json.RawMessage, old map[string]string) json.RawMessage {
 
 // allowanceDoc moves LiteLLM's limits and budgets to where a record has them.
 func allowanceDoc(in, out records.Document, now *resource.Policy) error {
-	limits := records.Document{}
-	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
-		if v, ok := in[theirs]; ok {
-			limits[ours] = v
-		}
-	}
-	if len(limits) > 0 {
-		if err := out.Set("limits", limits); err != nil {
-			return err
-		}
-	}
-	if err := modelLimitsDoc(in, out, now.ModelLimits); err != nil {
+	if err := limitsDoc(in, out, now.ModelLimits); err != nil {
 		return err
 	}
 	terms, given, err := termsOf(in, now.Budgets)
@@ -172,6 +161,22 @@ func allowanceDoc(in, out records.Document, now *resource.Policy) error {
 		return err
 	}
 	return out.Set("budgets", terms)
+}
+
+// limitsDoc moves LiteLLM's limits to where a record has them; now are the limits of models that it has.
+func limitsDoc(in, out records.Document, now map[string]resource.Limits) error {
+	limits := records.Document{}
+	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
+		if v, ok := in[theirs]; ok {
+			limits[ours] = v
+		}
+	}
+	if len(limits) > 0 {
+		if err := out.Set("limits", limits); err != nil {
+			return err
+		}
+	}
+	return modelLimitsDoc(in, out, now)
 }
 
 // modelLimitsDoc reads the limits of single models, each field of which an update replaces
@@ -286,20 +291,6 @@ func Copy(in, out records.Document, names map[string]string) {
 			out[ours] = v
 		}
 	}
-}
-
-// Refuse refuses fields that would bound what a key may do and that Conclave
-// does not enforce: to ignore one would be to promise a limit that is not there. Null and
-// empty values promise nothing.
-func Refuse(doc records.Document, names []string) error {
-	for _, name := range names {
-		switch string(bytes.TrimSpace(doc[name])) {
-		case "", "null", "{}", "[]", `""`, "false":
-		default:
-			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
-		}
-	}
-	return nil
 }
 
 // ToModels reads LiteLLM's list of models. Its words for all models are the empty list, unless there are access

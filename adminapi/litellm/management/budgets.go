@@ -32,23 +32,35 @@ type order struct {
 	none    func(*listed) bool // nil: each has a value
 }
 
-// orders are the orders by name. LiteLLM's budgets have limits, too; ours have none, and are alike there.
+// orders are the orders by name.
 var orders = map[string]order{
 	"budget_id":  {compare: func(x, y *listed) int { return strings.Compare(x.ID, y.ID) }},
 	"max_budget": {func(x, y *listed) int { return cmp.Compare(x.Terms.USD, y.Terms.USD) }, unlimited},
-	"tpm_limit":  {compare: func(*listed, *listed) int { return 0 }},
-	"rpm_limit":  {compare: func(*listed, *listed) int { return 0 }},
+	"tpm_limit":  byLimit(func(l *resource.Limits) *int64 { return l.TPM }),
+	"rpm_limit":  byLimit(func(l *resource.Limits) *int64 { return l.RPM }),
 	"created_at": {compare: func(x, y *listed) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) }},
+}
+
+func byLimit(of func(*resource.Limits) *int64) order {
+	return order{
+		compare: func(x, y *listed) int { return cmp.Compare(*of(&x.Limits), *of(&y.Limits)) },
+		none:    func(b *listed) bool { return of(&b.Limits) == nil },
+	}
 }
 
 func unlimited(b *listed) bool { return b.row["max_budget"] == nil }
 
 // in compares two budgets, the other way round if turn is -1.
 func (o *order) in(turn int, x, y *listed) int {
-	if o.none != nil && o.none(x) != o.none(y) {
-		if o.none(x) {
-			return 1
-		}
+	if o.none == nil {
+		return turn * o.compare(x, y)
+	}
+	switch x, y := o.none(x), o.none(y); {
+	case x && y:
+		return 0
+	case x:
+		return 1
+	case y:
 		return -1
 	}
 	return turn * o.compare(x, y)
