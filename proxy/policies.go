@@ -117,7 +117,7 @@ func (s *Server) admitCustomer(c *Call) error {
 	}
 	l, none, ok := c.cat.CustomerLevel(id, record, c.who.Key)
 	if !ok {
-		return policy.NoBudget(resource.HolderCustomer)
+		return policy.NoBudget()
 	}
 	if !none {
 		c.levels = append(c.levels, l)

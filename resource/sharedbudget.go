@@ -132,7 +132,7 @@ func (c *Catalog) limiter(a *Allowance) *Budget {
 
 // The accounts of a customer under a budget that his record does not name stand under names that no terms can
 // have: the mark, the budget's id, a colon, the name of its terms.
-const givenMark = "&"
+const givenMark = "@"
 
 // Given is what a customer may spend who is given the budget by a setting or a key, not by his record.
 func (b *Budget) Given() Allowance {

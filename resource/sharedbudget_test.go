@@ -101,10 +101,10 @@ func TestCatalog_CustomerLevel(t *testing.T) {
 		terms  string
 		rpm    int64
 	}{
-		{"a stranger", nil, nil, "&b%2F1:day", 9},
-		{"a stranger of the key", nil, key, "&b2:total", 0},
+		{"a stranger", nil, nil, "@b%2F1:day", 9},
+		{"a stranger of the key", nil, key, "@b2:total", 0},
 		{"a record with a budget", own, key, "own", 0},
-		{"a record with a limit", limited, nil, "&b%2F1:day", 3},
+		{"a record with a limit", limited, nil, "@b%2F1:day", 3},
 	} {
 		l, none, ok := c.CustomerLevel("u", tt.record, tt.key)
 		if !ok || none || l.Kind != resource.HolderCustomer || l.ID != "u" || len(l.Allowance.Budgets) != 1 || l.Allowance.Budgets[0].Name != tt.terms {
@@ -118,11 +118,11 @@ func TestCatalog_CustomerLevel(t *testing.T) {
 			t.Errorf("%s: got policy %v", tt.name, l.Policy)
 		}
 	}
-	if id, ok := resource.GivenBy("&b%2F1:day"); !ok || id != "b/1" {
+	if id, ok := resource.GivenBy("@b%2F1:day"); !ok || id != "b/1" {
 		t.Errorf("got %q, %v", id, ok)
 	}
 	b, _ := c.Budget("b/1")
-	if got, ok := b.GivenNamed("&b%2F1:day"); !ok || got.USD != 5 {
+	if got, ok := b.GivenNamed("@b%2F1:day"); !ok || got.USD != 5 {
 		t.Errorf("got %v, %v", got, ok)
 	}
 	tables.Settings[0].Value = json.RawMessage(`"gone"`)

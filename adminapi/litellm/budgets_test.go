@@ -114,3 +114,29 @@ func TestOrganizationMemberBudget(t *testing.T) {
 		}
 	}
 }
+
+// A key gives its end users a budget, and a setting all others; neither names one that is not there.
+func TestCustomerBudget(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for path, body := range map[string]string{
+		"/key/generate": `{"end_user_budget_id":"gone"}`,
+		"/team/new":     `{"end_user_budget_id":"tier"}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 {
+			t.Errorf("%s %s: got %d %s", path, body, a.Status, a.Body)
+		}
+	}
+	if a := h.Call(adminapitest.MasterKey, "PUT", "/api/v1/settings/customer_budget", `{"value":"gone"}`); a.Status != 400 {
+		t.Errorf("the setting: got %d %s", a.Status, a.Body)
+	}
+	h.Must("POST", "/budget/new", `{"budget_id":"tier","max_budget":5}`)
+	k := h.Must("POST", "/key/generate", `{"end_user_budget_id":"tier"}`)
+	if k["end_user_budget_id"] != "tier" {
+		t.Errorf("the key: got %v", k)
+	}
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
+	if l, none, ok := h.State.Catalog().CustomerLevel("eve", nil, nil); !ok || none || len(l.Allowance.Budgets) != 1 {
+		t.Errorf("the level of an end user: got %+v", l)
+	}
+}

@@ -363,7 +363,7 @@ func (a *API) keyRow(k *resource.Key) map[string]any {
 	row := map[string]any{
 		"token": k.Hash, "key_name": k.Hint, "key_alias": orNil(k.Name), "expires": k.ExpiresAt,
 		"allowed_routes": orEmpty(k.Routes), "aliases": orMap(k.Aliases), "blocked": k.Blocked, "id": k.ID,
-		"user_id": orNil(k.UserID), "team_id": orNil(k.TeamID), "project_id": orNil(k.ProjectID), "organization_id": nil,
+		"user_id": orNil(k.UserID), "team_id": orNil(k.TeamID), "project_id": orNil(k.ProjectID), "organization_id": nil, "end_user_budget_id": orNil(k.CustomerBudget),
 	}
 	if t, ok := a.cfg.State.Catalog().Team(k.TeamID); ok {
 		row["organization_id"] = orNil(t.OrganizationID)

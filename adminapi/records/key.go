@@ -165,6 +165,9 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if err != nil {
 		return err
 	}
+	if next.CustomerBudget, err = refer("customer_budget", next.CustomerBudget, rs.findBudget); err != nil {
+		return err
+	}
 	if next.TeamID, err = refer("team_id", next.TeamID, rs.findTeam); err != nil {
 		return err
 	}

@@ -14,9 +14,23 @@ func (rs *Records) settingNoun() *Noun[resource.Setting, *resource.Setting] {
 		find:   rs.findSetting,
 		unset:  unsetSetting,
 		hidden: []string{"type", "default", "help", "unset"},
+		check:  rs.checkSetting,
 		put:    PutSetting,
 		remove: func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} },
 	}
+}
+
+// checkSetting refuses a name of a budget that is not there. A file may give it before there is one: requests that
+// need it are refused until then.
+func (rs *Records) checkSetting(_ Caller, _, next *resource.Setting) error {
+	settings := resource.DefaultSettings()
+	if next.ID != resource.SettingCustomerBudget || settings.Set(next.ID, next.Value) != nil || settings.CustomerBudget == "" {
+		return nil
+	}
+	if _, ok := rs.cfg.State.Catalog().Shared(settings.CustomerBudget); !ok {
+		return invalid("value", "there is no budget with the id or name "+settings.CustomerBudget)
+	}
+	return nil
 }
 
 // allSettings are those that are set and, with their defaults, all others that there are.

@@ -243,11 +243,12 @@ func (w *writer) budgets(r *config.Resources) {
 		dropUSD(doc)
 		rest, err := docOf(&resource.Allowance{Budgets: b.Resource.Budgets, Limits: b.Resource.Limits, ModelLimits: b.Resource.ModelLimits})
 		w.fail(err)
+		name := b.Resource.Terms.Name
 		if b.Resource.Terms.Boundless() && len(rest) > 0 {
-			doc = rest
+			doc, name = rest, "" // who reads it makes the same terms of none
 		}
 		maps.Copy(doc, rest)
-		w.block("budget", b.Resource.Name, doc, names{"name": b.Resource.Terms.Name})
+		w.block("budget", b.Resource.Name, doc, names{"name": name})
 	}
 }
 

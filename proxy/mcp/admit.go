@@ -101,7 +101,7 @@ func (c *caller) addCustomer(set *resource.Settings) (err error) {
 	}
 	l, none, ok := c.cat.CustomerLevel(c.customer, record, c.who.Key)
 	if !ok {
-		return policy.NoBudget(resource.HolderCustomer)
+		return policy.NoBudget()
 	}
 	if !none {
 		c.further = append(c.further, l)

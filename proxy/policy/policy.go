@@ -219,11 +219,11 @@ func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) e
 	}
 }
 
-// NoBudget is the error of a request under a shared budget that is not on this node: it is never let through without.
-func NoBudget(holder string) error {
+// NoBudget is the error of a request of an end user whose shared budget is not there: it is never let through without.
+func NoBudget() error {
 	return &llm.Error{
-		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second, Scope: holder,
-		Message: "The budget of such a " + holder + " is not there.",
+		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second, Scope: resource.HolderCustomer,
+		Message: "The shared budget that end users have here (customer_budget of the key, or of the settings) does not exist. An administrator has to make it, or to name another.",
 	}
 }
 

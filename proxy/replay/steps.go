@@ -63,7 +63,7 @@ func (j *judge) policies() error {
 		}
 		l, none, ok := j.cat.CustomerLevel(customer, record, j.key)
 		if !ok {
-			return policy.NoBudget(resource.HolderCustomer)
+			return policy.NoBudget()
 		}
 		if !none {
 			j.levels = append(j.levels, l)

@@ -12,6 +12,7 @@ import (
 // SharedDoc turns LiteLLM's fields of a budget that others name into those of a shared budget's document, or, if
 // now is given, of a merge patch of it. A field that is not given stays.
 func SharedDoc(in records.Document, now *resource.Allowance) (records.Document, error) {
+	something := bounds(in) // what follows takes fields out of it
 	had := now
 	if had == nil {
 		had = &resource.Allowance{}
@@ -27,7 +28,7 @@ func SharedDoc(in records.Document, now *resource.Allowance) (records.Document, 
 	if given {
 		err = sharedTerms(out, terms, had.Budgets)
 	}
-	if err == nil && now == nil && !bounds(in) {
+	if err == nil && now == nil && !something {
 		err = invalid("max_budget", "is missing; a budget has max_budget, soft_budget, budget_limits, model_max_budget, rpm_limit, tpm_limit or max_parallel_requests")
 	}
 	return out, err
