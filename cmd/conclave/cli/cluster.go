@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -176,7 +177,7 @@ func (a *app) printToken(t client.JoinToken, err error) error {
 		return err
 	}
 	if t.DryRun && a.output == "" {
-		a.saySo(true, "a token is made, valid until %s%s", t.Expires, replacing(t.Replaces))
+		a.saySo(true, "a token is made, valid until %s%s", t.Expires.Std().UTC().Format(time.RFC3339), replacing(t.Replaces))
 		return nil
 	}
 	if a.output == "" {
