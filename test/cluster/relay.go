@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Relay struct {
 	packet net.PacketConn
 	wg     sync.WaitGroup
 	done   chan struct{}
+	cuts   atomic.Int64
 
 	mu    sync.Mutex // guards what follows
 	w     Weather
@@ -60,6 +62,9 @@ func NewRelay(target string) (*Relay, error) {
 
 // Address is where the others reach the node.
 func (r *Relay) Address() string { return r.stream.Addr().String() }
+
+// Cuts is how many connections the weather has ended.
+func (r *Relay) Cuts() int64 { return r.cuts.Load() }
 
 // Set changes the weather from now on.
 func (r *Relay) Set(w Weather) {
@@ -155,6 +160,7 @@ func (r *Relay) pass(from, to net.Conn) {
 			}
 			if rand.Float64() < w.Cut {
 				err = io.ErrUnexpectedEOF
+				r.cuts.Add(1)
 			}
 		}
 		if err != nil {

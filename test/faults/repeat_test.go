@@ -21,7 +21,7 @@ func TestRepeat_EachOnce(t *testing.T) {
 	tr := startTraffic(c, secret, 1)
 	r := &repeats{t: t, c: c, stop: make(chan struct{})}
 	before := forwards(t, c)
-	weather(c, cluster.Weather{Delay: time.Millisecond, Jitter: 5 * time.Millisecond, Twice: 0.5, Reorder: 0.5, Cut: 0.01})
+	weather(c, cluster.Weather{Delay: time.Millisecond, Jitter: 5 * time.Millisecond, Twice: 0.5, Reorder: 0.5, Cut: 0.03})
 	for node := range c.Nodes {
 		for range 2 {
 			r.wg.Go(func() { r.write(node) })
@@ -37,9 +37,10 @@ func TestRepeat_EachOnce(t *testing.T) {
 	tr.end()
 	sameState(t, c)
 	sent := forwards(t, c) - before
-	t.Logf("%d keys acknowledged, %d refused, %v commands forwarded", len(r.ids), r.refused, sent)
-	if len(r.ids) == 0 || sent < float64(len(r.ids))/3 {
-		t.Errorf("%d keys were made by %v forwarded commands: nothing was tried", len(r.ids), sent)
+	cuts := c.Nodes[0].Relay.Cuts() + c.Nodes[1].Relay.Cuts() + c.Nodes[2].Relay.Cuts()
+	t.Logf("%d keys acknowledged, %d refused, %v commands forwarded, %d connections ended", len(r.ids), r.refused, sent, cuts)
+	if len(r.ids) == 0 || sent < float64(len(r.ids))/3 || cuts < 20 {
+		t.Error("nothing was tried")
 	}
 	r.once()
 	checkSpend(t, c, id, tr)

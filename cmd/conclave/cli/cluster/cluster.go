@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -169,7 +170,7 @@ func (a *app) printToken(t client.JoinToken, err error) error {
 		return err
 	}
 	if t.DryRun && a.Output == "" {
-		a.SaySo(true, "a token is made, valid until %s%s", t.Expires, replacing(t.Replaces))
+		a.SaySo(true, "a token is made, valid until %s%s", t.Expires.Std().UTC().Format(time.RFC3339), replacing(t.Replaces))
 		return nil
 	}
 	if a.Output == "" {
