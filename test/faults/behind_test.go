@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -20,8 +21,8 @@ import (
 // compactAfter is so many entries that a snapshot is due soon, and far behind them a log does not reach.
 const compactAfter = 50
 
-// snapshotIndexes are the newest snapshot that a node has, and how many there are.
-func snapshotIndexes(t *testing.T, n *cluster.Node) (newest uint64, all int) {
+// snapshotIndexes are the entries at which the newest and the oldest snapshot of a node end; 0: it has none.
+func snapshotIndexes(t *testing.T, n *cluster.Node) (newest, oldest uint64) {
 	t.Helper()
 	dirs, err := filepath.Glob(filepath.Join(n.Dir, "raft", "snapshots", "*-*-*"))
 	if err != nil {
@@ -30,10 +31,10 @@ func snapshotIndexes(t *testing.T, n *cluster.Node) (newest uint64, all int) {
 	for _, d := range dirs {
 		var term, index uint64
 		if _, err := fmt.Sscanf(filepath.Base(d), "%d-%d-", &term, &index); err == nil && !strings.HasSuffix(d, ".tmp") {
-			newest, all = max(newest, index), all+1
+			newest, oldest = max(newest, index), min(index, cmp.Or(oldest, index))
 		}
 	}
-	return newest, all
+	return newest, oldest
 }
 
 // applied is the index of what a node has applied, as it says itself.
@@ -79,8 +80,8 @@ func TestSnapshot_SlowFollower(t *testing.T) {
 		t.Fatalf("keys in bulk: status %d: %.300s", status, text)
 	}
 	c.AwaitThat("the leader's log begins behind where the follower is", 60*time.Second, func() (bool, string) {
-		newest, all := snapshotIndexes(t, c.Nodes[leader])
-		return all > 1 && newest > cut+4*compactAfter, fmt.Sprintf("snapshots up to %d, cut at %d", newest, cut)
+		newest, oldest := snapshotIndexes(t, c.Nodes[leader]) // the log keeps what follows the oldest
+		return oldest > cut && newest > oldest+compactAfter, fmt.Sprintf("snapshots from %d to %d, cut at %d", oldest, newest, cut)
 	})
 	before, _ := snapshotIndexes(t, c.Nodes[leader])
 	written := len(c.Nodes[slow].Log())
