@@ -18,8 +18,9 @@ import (
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
-// compactAfter is so many entries that a snapshot is due soon, and far behind them a log does not reach.
-const compactAfter = 50
+// compactAfter is so few entries that a log soon does not reach back, and so many that it does reach back to the
+// snapshot that a slow follower was sent when that has come.
+const compactAfter = 200
 
 // snapshotIndexes are the entries at which the newest and the oldest snapshot of a node end; 0: it has none.
 func snapshotIndexes(t *testing.T, n *cluster.Node) (newest, oldest uint64) {
@@ -79,10 +80,18 @@ func TestSnapshot_SlowFollower(t *testing.T) {
 	if status, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[other].URL+"/api/v1/keys/bulk", cluster.MasterKey, bulk); status/100 != 2 {
 		t.Fatalf("keys in bulk: status %d: %.300s", status, text)
 	}
+	var burst [8]*writer
+	for i := range burst {
+		burst[i] = writeThrough(t, c, leader, other)
+	}
 	c.AwaitThat("the leader's log begins behind where the follower is", 60*time.Second, func() (bool, string) {
 		newest, oldest := snapshotIndexes(t, c.Nodes[leader]) // the log keeps what follows the oldest
 		return oldest > cut && newest > oldest+compactAfter, fmt.Sprintf("snapshots from %d to %d, cut at %d", oldest, newest, cut)
 	})
+	for _, b := range burst {
+		close(b.stop)
+		b.wg.Wait()
+	}
 	before, _ := snapshotIndexes(t, c.Nodes[leader])
 	written := len(c.Nodes[slow].Log())
 	c.Narrow(slow, "1mbit")
