@@ -190,10 +190,11 @@ func (n *Node) Transfer(ctx context.Context, id string) error {
 	}
 }
 
-// transfer hands this leader's office over.
+// transfer hands this leader's office over. That nobody has taken it in time, or that another transfer is under way, says
+// nothing against another try.
 func (n *Node) transfer(ctx context.Context, id string) error {
 	if id == "" {
-		return waitFuture(ctx, n.raft.LeadershipTransfer())
+		return again(waitFuture(ctx, n.raft.LeadershipTransfer()))
 	}
 	s, ok := n.server(id)
 	if !ok {
@@ -202,7 +203,15 @@ func (n *Node) transfer(ctx context.Context, id string) error {
 	if s.Suffrage != raft.Voter {
 		return fmt.Errorf("node %s does not vote: %w", id, resource.ErrRefused)
 	}
-	return waitFuture(ctx, n.raft.LeadershipTransferToServer(s.ID, s.Address))
+	return again(waitFuture(ctx, n.raft.LeadershipTransferToServer(s.ID, s.Address)))
+}
+
+// again gives raft's refusal of a transfer the sentinel by which callers know that they may try again.
+func again(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 }
 
 // onTransfer answers Transfer of another node.

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ func reaches(c *cluster.Cluster, node int, name string) bool {
 }
 
 // TestNetwork_HalfOpen loses all that a node says, kills it, so that nobody is told of the end of its connections, and starts it
-// again: a follower, and then the leader. Requests and writes through the others go on, the first question that each asks the
+// again: a follower, and with CONCLAVE_FULL then the leader. Requests and writes through the others go on, the first question that each asks the
 // node when it is back is answered, for its pool dials anew at the first failure, and the first write
 // through the node is done.
 func TestNetwork_HalfOpen(t *testing.T) {
@@ -45,6 +46,9 @@ func TestNetwork_HalfOpen(t *testing.T) {
 	}
 	looks := watchForward(t, c)
 	for _, leads := range []bool{false, true} {
+		if leads && os.Getenv("CONCLAVE_FULL") == "" {
+			continue
+		}
 		node := c.Leader()
 		if !leads {
 			node = (node + 1) % 3
@@ -68,7 +72,7 @@ func halfOpen(t *testing.T, c *cluster.Cluster, node int, secret string, leads b
 	w := writeThrough(t, c, others...)
 	c.Mute(node)
 	c.Nodes[node].Kill()
-	pass(length(3 * time.Second))
+	pass(3 * time.Second) // calls run out of time, and what is sent waits for TCP
 	before := w.count()
 	c.Await("writes go on", 15*time.Second, func() bool { return w.count() > before+20 })
 	c.Heal()

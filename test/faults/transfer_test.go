@@ -24,9 +24,9 @@ func TestLeader_TransfersUnderLoad(t *testing.T) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	asked, changed, last := 0, 0, c.Leader()
-	for end := time.Now().Add(length(5 * time.Second)); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(length(3 * time.Second)); time.Now().Before(end); <-tick.C {
 		status, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[asked%3].URL+"/api/v1/cluster/transfer", cluster.MasterKey, map[string]any{})
-		if status/100 != 2 {
+		if status/100 != 2 && status != http.StatusServiceUnavailable { // nobody took it in time
 			t.Errorf("transfer through node %s: status %d: %s", c.Nodes[asked%3].Name, status, text)
 		}
 		asked++

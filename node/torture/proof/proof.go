@@ -6,6 +6,7 @@ package proof
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,12 +31,7 @@ func Forward(looks []Look) (broken []string) {
 	for _, l := range looks {
 		byNode[l.Node] = append(byNode[l.Node], l)
 	}
-	names := make([]string, 0, len(byNode))
-	for name := range byNode {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(byNode)) {
 		all := byNode[name]
 		slices.SortStableFunc(all, func(a, b Look) int { return cmp.Compare(a.At, b.At) })
 		broken = append(broken, forward(all)...)
