@@ -49,7 +49,7 @@ func (s *tokenService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // start serves it, whatever the host is that is asked for, and returns a signer of its own clock.
-func (s *tokenService) start(t *testing.T) (*googleToken, *clock) {
+func (s *tokenService) start(t *testing.T) (*googleToken, *shifted) {
 	t.Helper()
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
@@ -57,7 +57,7 @@ func (s *tokenService) start(t *testing.T) (*googleToken, *clock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &clock{}
+	c := &shifted{}
 	return newGoogleToken(Config{Now: c.now, Client: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.URL.Scheme, r.URL.Host = to.Scheme, to.Host
@@ -65,10 +65,10 @@ func (s *tokenService) start(t *testing.T) (*googleToken, *clock) {
 	})}}), c
 }
 
-// clock is the time and what was added to it.
-type clock struct{ ahead atomic.Int64 }
+// shifted is the time and what was added to it.
+type shifted struct{ ahead atomic.Int64 }
 
-func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *shifted) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 func user() *Account {
 	return &Account{Secrets: map[string]secret.Text{"vertex_credentials": secret.New(
