@@ -120,6 +120,7 @@ func (d draw) policy() resource.Policy {
 		p.Routes, p.AllowedIPs, p.DeniedIPs = []string{"/v1/*"}, []string{"10.0.0.0/8", "::1"}, []string{"10.1.2.3"}
 		p.Sessions = &resource.SessionLimits{Budget: d.money(), Iterations: d.Int64N(9), RPM: d.int(), TPM: d.int(), RequireTraceID: d.chance()}
 		p.ExpiresAt = resource.At(time.Date(2040, 1, 1+d.IntN(20), 0, 0, 0, 0, time.UTC))
+		p.LogContentDays = new(1 + d.Int64N(365))
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
 		p.NoGuardrails, p.AccessGroupIDs = d.chance(), []string{"eng"}
 	}
