@@ -47,8 +47,12 @@ func TestLedger_everyTotalIsTheBill(t *testing.T) {
 			}
 		}
 		for _, q := range [][4]string{
-			{"total", ""}, {"key", holders["keys"].id}, {"team", holders["teams"].id}, {"model", "demo"},
-			{"total", "", today, today}, {"key", holders["keys"].id, today, today},
+			{"total", ""},
+			{"key", holders["keys"].id},
+			{"team", holders["teams"].id},
+			{"model", "demo"},
+			{"total", "", today, today},
+			{"key", holders["keys"].id, today, today},
 		} {
 			u, err := n.Admin().Usage(t.Context(), q[0], q[1], q[2], q[3])
 			if err != nil || len(u) != 1 || u[0].Cost != c.Bill() || u[0].Requests != requests {

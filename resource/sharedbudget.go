@@ -196,7 +196,7 @@ func (c *Catalog) CustomerLevel(id string, record *Customer, key *Key) (l Level,
 	case record == nil:
 		return Level{Kind: HolderCustomer, ID: id, Allowance: given}, false, true
 	}
-	l.Allowance = record.Allowance.Within(&Budget{Limits: given.Limits, ModelLimits: given.ModelLimits})
+	l.Allowance = record.Within(&Budget{Limits: given.Limits, ModelLimits: given.ModelLimits})
 	whole := *l.Allowance
 	whole.Budgets = given.Budgets
 	l.Allowance = &whole

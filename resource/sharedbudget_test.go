@@ -10,8 +10,6 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func limit(n int64) *int64 { return &n }
-
 func TestBudget_All(t *testing.T) {
 	t.Parallel()
 	boundless := resource.Terms{USD: resource.MaxMoney}
@@ -21,7 +19,7 @@ func TestBudget_All(t *testing.T) {
 		b    resource.Budget
 		want int
 	}{
-		{"limits alone", resource.Budget{Terms: boundless, Limits: resource.Limits{RPM: limit(1)}}, 0},
+		{"limits alone", resource.Budget{Terms: boundless, Limits: resource.Limits{RPM: new(int64(1))}}, 0},
 		{"nothing may be spent", resource.Budget{Terms: resource.Terms{}}, 1},
 		{"an alert alone", resource.Budget{Terms: resource.Terms{USD: resource.MaxMoney, Soft: 1}}, 1},
 		{"a model's alone", resource.Budget{Terms: boundless, Budgets: []resource.Terms{model}}, 1},
@@ -35,7 +33,7 @@ func TestBudget_All(t *testing.T) {
 	if err := twice.Validate(); err == nil {
 		t.Error("two terms of one name are one account, and were taken")
 	}
-	if err := (&resource.Budget{Name: "x", Limits: resource.Limits{RPM: limit(-1)}}).Validate(); err == nil {
+	if err := (&resource.Budget{Name: "x", Limits: resource.Limits{RPM: new(int64(-1))}}).Validate(); err == nil {
 		t.Error("a negative limit was taken")
 	}
 }
@@ -45,14 +43,14 @@ func TestCatalog_Limits(t *testing.T) {
 	t.Parallel()
 	c := resource.NewCatalog(resource.Tables{Budgets: []*resource.Budget{{
 		Meta: resource.Meta{ID: "b"}, Name: "tier",
-		Limits:      resource.Limits{RPM: limit(10), TPM: limit(100)},
-		ModelLimits: map[string]resource.Limits{"m": {RPM: limit(2)}},
+		Limits:      resource.Limits{RPM: new(int64(10)), TPM: new(int64(100))},
+		ModelLimits: map[string]resource.Limits{"m": {RPM: new(int64(2))}},
 	}}})
 	a := &resource.Allowance{
-		BudgetID: "b", Limits: resource.Limits{RPM: limit(3), Parallel: limit(1)},
-		ModelLimits: map[string]resource.Limits{"m": {TPM: limit(7)}, "n": {RPM: limit(5)}},
+		BudgetID: "b", Limits: resource.Limits{RPM: new(int64(3)), Parallel: new(int64(1))},
+		ModelLimits: map[string]resource.Limits{"m": {TPM: new(int64(7))}, "n": {RPM: new(int64(5))}},
 	}
-	want := resource.Limits{RPM: limit(3), TPM: limit(100), Parallel: limit(1)}
+	want := resource.Limits{RPM: new(int64(3)), TPM: new(int64(100)), Parallel: new(int64(1))}
 	if got := c.Limits(a); !cmp.Equal(got, want) {
 		t.Errorf("got %s, want %s", dump(got), dump(want))
 	}
@@ -85,14 +83,14 @@ func TestCatalog_CustomerLevel(t *testing.T) {
 	t.Parallel()
 	tables := resource.Tables{
 		Budgets: []*resource.Budget{
-			{Meta: resource.Meta{ID: "b/1"}, Name: "all", Terms: resource.Terms{Name: "day", USD: 5, Per: resource.PerDay}, Limits: resource.Limits{RPM: limit(9)}},
+			{Meta: resource.Meta{ID: "b/1"}, Name: "all", Terms: resource.Terms{Name: "day", USD: 5, Per: resource.PerDay}, Limits: resource.Limits{RPM: new(int64(9))}},
 			{Meta: resource.Meta{ID: "b2"}, Name: "of keys", Terms: resource.Terms{Name: "total", USD: 7, Per: resource.PerTotal}},
 		},
 		Settings: []*resource.Setting{{Meta: resource.Meta{ID: "customer_budget"}, Value: json.RawMessage(`"all"`)}},
 	}
 	c := resource.NewCatalog(tables)
 	own := &resource.Customer{Meta: resource.Meta{ID: "u"}, Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{Name: "own", USD: 1}}}}}
-	limited := &resource.Customer{Meta: resource.Meta{ID: "u"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: limit(3)}}}}
+	limited := &resource.Customer{Meta: resource.Meta{ID: "u"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(3))}}}}
 	key := &resource.Key{Access: resource.Access{CustomerBudget: "of keys"}}
 	for _, tt := range []struct {
 		name   string
@@ -159,8 +157,8 @@ func TestContentRule(t *testing.T) {
 		{"LiteLLM's metadata say no", true, []level{{"team", &resource.Policy{Metadata: json.RawMessage(`{"turn_off_message_logging":true}`)}}, {"key", on}}, 0},
 		{"a tag says yes, which clients name", false, []level{{"tag", on}, {"customer", on}}, 0},
 		{"a tag says no", true, []level{{"key", on}, {"tag", off}}, 0},
-		{"days", true, []level{{"organization", &resource.Policy{LogContentDays: limit(30)}}, {"key", &resource.Policy{LogContentDays: limit(2)}}, {"tag", &resource.Policy{LogContentDays: limit(9)}}}, 2},
-		{"longer than the setting", true, []level{{"team", &resource.Policy{LogContentDays: limit(30)}}}, 30},
+		{"days", true, []level{{"organization", &resource.Policy{LogContentDays: new(int64(30))}}, {"key", &resource.Policy{LogContentDays: new(int64(2))}}, {"tag", &resource.Policy{LogContentDays: new(int64(9))}}}, 2},
+		{"longer than the setting", true, []level{{"team", &resource.Policy{LogContentDays: new(int64(30))}}}, 30},
 	} {
 		s := resource.DefaultSettings()
 		s.LogContent = tt.setting
@@ -172,7 +170,7 @@ func TestContentRule(t *testing.T) {
 			t.Errorf("%s: got %v, want %d days", tt.name, got, tt.days)
 		}
 	}
-	if err := (&resource.Team{Name: "t", Policy: resource.Policy{LogContentDays: limit(0)}}).Validate(); err == nil {
+	if err := (&resource.Team{Name: "t", Policy: resource.Policy{LogContentDays: new(int64(0))}}).Validate(); err == nil {
 		t.Error("no days were taken")
 	}
 }

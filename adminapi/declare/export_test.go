@@ -142,7 +142,9 @@ func (d draw) price() *resource.Price {
 func (d draw) file() declare.File {
 	name := func(i int) string { return fmt.Sprintf("%s%d", d.text(), i) }
 	f := declare.File{
-		Budgets: []resource.Budget{{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}}, {Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}},
+		Budgets: []resource.Budget{
+			{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}},
+			{Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}},
 			{
 				Name: name(2), Terms: resource.Terms{USD: d.money(), Per: resource.PerDay}, Budgets: []resource.Terms{{Name: "of x", USD: d.money(), Models: []string{"x"}}},
 				Limits: d.limits(), ModelLimits: map[string]resource.Limits{"x": d.limits()},

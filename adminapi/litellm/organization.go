@@ -134,11 +134,7 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 			role = ""
 		}
 		var u *resource.User
-		had, err := a.budgetsOf(m.UserID, m.Email)
-		if err != nil {
-			return err
-		}
-		budgets, _, err := fields.MemberOfOrganization(in, had)
+		budgets, _, err := fields.MemberOfOrganization(in, a.budgetsOf(m.UserID, m.Email))
 		if err != nil {
 			return err
 		}
@@ -208,13 +204,13 @@ func placeDoc(in records.Document, u *resource.User) (records.Document, error) {
 }
 
 // budgetsOf are the budgets of a user who may be there already.
-func (a *API) budgetsOf(refs ...string) ([]resource.Terms, error) {
+func (a *API) budgetsOf(refs ...string) []resource.Terms {
 	for _, ref := range refs {
 		if u, ok := a.cfg.Records.Users.Find(ref); ok && ref != "" {
-			return u.Budgets, nil
+			return u.Budgets
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // organizationPlace is a user's place in his organization, as LiteLLM shows it.

@@ -383,6 +383,34 @@ func (n *Noun[R, P]) SetBlocked(ctx context.Context, by Caller, ref string, stat
 	return n.stored(r), w, nil
 }
 
+// secretsOf takes the secrets out of a document.
+func (n *Noun[R, P]) secretsOf(doc Document) map[string]json.RawMessage {
+	given := map[string]json.RawMessage{}
+	for name := range n.secrets {
+		if raw, ok := doc[name]; ok && !IsNull(raw) {
+			given[name] = raw
+		}
+		delete(doc, name)
+	}
+	return given
+}
+
+// sealGiven seals the secrets that a document gave into the record; one that it did not give stays.
+func (n *Noun[R, P]) sealGiven(given map[string]json.RawMessage, next, now P) error {
+	for name, field := range n.secrets {
+		var old *resource.Sealed
+		if now != nil {
+			old = *field(now)
+		}
+		sealed, err := n.seal(given[name], name, next.Head().ID, old)
+		if err != nil {
+			return err
+		}
+		*field(next) = sealed
+	}
+	return nil
+}
+
 // draft makes the record that the document describes; now is nil for a new one. It is
 // complete but for check and Validate.
 func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
@@ -394,13 +422,7 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 			return nil, err
 		}
 	}
-	given := map[string]json.RawMessage{}
-	for name := range n.secrets {
-		if raw, ok := doc[name]; ok && !IsNull(raw) {
-			given[name] = raw
-		}
-		delete(doc, name)
-	}
+	given := n.secretsOf(doc)
 	named, err := n.takeSecrets(doc, now)
 	if err != nil {
 		return nil, err
@@ -412,16 +434,8 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 	if err := n.stamp(by, next, now); err != nil {
 		return nil, err
 	}
-	for name, field := range n.secrets {
-		var old *resource.Sealed
-		if now != nil {
-			old = *field(now)
-		}
-		sealed, err := n.seal(given[name], name, next.Head().ID, old)
-		if err != nil {
-			return nil, err
-		}
-		*field(next) = sealed
+	if err := n.sealGiven(given, next, now); err != nil {
+		return nil, err
 	}
 	if err := n.sealNamed(named, next, now); err != nil {
 		return nil, err

@@ -21,10 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
