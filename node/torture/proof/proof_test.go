@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/torture/proof"
 )
+
+// Raft's types of entries.
+const command, noop = 0, 1
 
 func TestForward(t *testing.T) {
 	t.Parallel()
@@ -53,9 +54,9 @@ func TestCommitted(t *testing.T) {
 		l := proof.Log{Node: node, Applied: applied}
 		var last uint64
 		for i, term := range terms {
-			e := logstore.Digest{Index: first + uint64(i), Term: term, Type: uint8(raft.LogCommand), Sum: uint32(term)}
+			e := logstore.Digest{Index: first + uint64(i), Term: term, Type: command, Sum: uint32(term)}
 			if term > last && i > 0 {
-				e.Type = uint8(raft.LogNoop)
+				e.Type = noop
 			}
 			last = term
 			l.Entries = append(l.Entries, e)
