@@ -123,6 +123,31 @@ func TestFSM_SnapshotBytes(t *testing.T) {
 	}
 }
 
+// A node that is sent a state while it makes a snapshot of its own: Raft goes on with the snapshot only when the state
+// is restored, so a restore does not wait for one, and what is left of the old state makes none.
+func TestFSM_RestoreBesideASnapshot(t *testing.T) {
+	t.Parallel()
+	from, to := start(t), start(t)
+	from.boot("n1")
+	to.do(to.putKey(resource.Key{Meta: meta("gone")}, 0))
+	snap, err := to.f.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Release()
+	if err := to.f.Restore(io.NopCloser(bytes.NewReader(from.snapshot()))); err != nil {
+		t.Fatal(err)
+	}
+	var s sink
+	if err := snap.Persist(&s); err == nil || !s.canceled {
+		t.Errorf("Persist = %v, canceled %v: want no snapshot of a state that was replaced", err, s.canceled)
+	}
+	_, want := from.f.Hash()
+	if _, got := to.f.Hash(); got != want || len(to.snapshot()) == 0 {
+		t.Errorf("the restored state has the hash %x, want %x", got, want)
+	}
+}
+
 func TestFSM_RestoreRefusesDamage(t *testing.T) {
 	t.Parallel()
 	from := start(t)

@@ -45,6 +45,8 @@ type File struct {
 	mu sync.RWMutex // guards db against a restore's swap
 	db *bolt.DB
 
+	closing sync.WaitGroup // files that a restore has replaced
+
 	stop    chan struct{} // closed by Close
 	trimmed chan struct{} // closed when keepSmall has ended
 }
@@ -219,6 +221,7 @@ func (f *File) Scrub() error {
 func (f *File) Close(pos Position) error {
 	close(f.stop)
 	<-f.trimmed
+	f.closing.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.doubted.Load() {

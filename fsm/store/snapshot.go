@@ -18,6 +18,7 @@ import (
 // Snapshot is the state as one read transaction sees it. One goroutine uses it.
 type Snapshot struct {
 	f  *File
+	db *bolt.DB // of f when the transaction began
 	tx *bolt.Tx // nil once it has ended
 }
 
@@ -29,7 +30,7 @@ func (f *File) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("begin snapshot: %w", err)
 	}
-	return &Snapshot{f: f, tx: tx}, nil
+	return &Snapshot{f: f, db: f.db, tx: tx}, nil
 }
 
 // Write writes the header, to which describe adds what it reads from the state, and a
@@ -49,6 +50,9 @@ func (s *Snapshot) Write(w io.Writer, describe func(*bolt.Tx, *Header) error) (u
 	if err != nil {
 		s.f.doubtIfDamaged(err)
 		return 0, fmt.Errorf("make snapshot: %w", err)
+	}
+	if s.replaced() {
+		return 0, fmt.Errorf("make snapshot: %w", errReplaced)
 	}
 	sum := sha256.New()
 	n, err := io.Copy(sum, body)
@@ -72,6 +76,9 @@ func (s *Snapshot) Write(w io.Writer, describe func(*bolt.Tx, *Header) error) (u
 // copyTo writes a compacted copy and ends the read transaction.
 func (s *Snapshot) copyTo(path string, describe func(*bolt.Tx, *Header) error) (Header, error) {
 	defer s.Release()
+	if s.replaced() {
+		return Header{}, errReplaced
+	}
 	pos, err := ReadPosition(s.tx)
 	if err != nil {
 		return Header{}, err
@@ -82,6 +89,16 @@ func (s *Snapshot) copyTo(path string, describe func(*bolt.Tx, *Header) error) (
 	}
 	defer s.f.Trim() // it was read whole
 	return h, compact(s.tx, path, pos)
+}
+
+// errReplaced says that a snapshot is of a state that is gone: to keep it would be to go back.
+var errReplaced = errors.New("the state was replaced by one that was received")
+
+// replaced says that a restore has put another file in the place of the snapshot's.
+func (s *Snapshot) replaced() bool {
+	s.f.mu.RLock()
+	defer s.f.mu.RUnlock()
+	return s.db != s.f.db
 }
 
 // Release ends the transaction; it may be called twice.
@@ -117,9 +134,12 @@ func (f *File) Restore(h Header, body io.Reader, read func(*bolt.Tx) error, inst
 	if err != nil {
 		return errors.Join(err, db.Close(), os.Remove(path))
 	}
-	if err := f.replace(db, install).Close(); err != nil { // waits for a snapshot that is being copied
-		f.log.Warn("close of the replaced state file", "err", err)
-	}
+	old := f.replace(db, install)
+	f.closing.Go(func() { // aside: it waits for a snapshot, which may wait for whoever called this
+		if err := old.Close(); err != nil {
+			f.log.Warn("close of the replaced state file", "err", err)
+		}
+	})
 	return nil
 }
 

@@ -84,6 +84,7 @@ func TestSnapshot_SlowFollower(t *testing.T) {
 		newest, oldest := snapshotIndexes(t, c.Nodes[leader]) // the log keeps what follows the one before the oldest, until that is compacted
 		return oldest > cut+2*compactAfter, fmt.Sprintf("snapshots from %d to %d, cut at %d", oldest, newest, cut)
 	})
+	w.paused.Lock() // else so short a log has gone on by the time that the snapshot has come; other changes go on
 	before, _ := snapshotIndexes(t, c.Nodes[leader])
 	written := len(c.Nodes[slow].Log())
 	c.Narrow(slow, "1mbit")
@@ -94,6 +95,7 @@ func TestSnapshot_SlowFollower(t *testing.T) {
 		return its > cut && its+20 >= mine, fmt.Sprintf("it has applied %d, the leader %d", its, mine)
 	})
 	took := time.Since(healed)
+	w.paused.Unlock()
 	after, _ := snapshotIndexes(t, c.Nodes[leader])
 	if !strings.Contains(c.Nodes[slow].Log()[written:], "nstalled remote snapshot") {
 		t.Error("the follower was sent no snapshot: the log reached back to where it was")

@@ -9,6 +9,9 @@ import (
 	"github.com/conclave-llm/conclave/node/torture/proof"
 )
 
+// Raft's types of entries.
+const command, noop = 0, 1
+
 func TestForward(t *testing.T) {
 	t.Parallel()
 	look := func(node string, at time.Duration, applied, version uint64, gone ...string) proof.Look {
@@ -44,9 +47,6 @@ func TestForward(t *testing.T) {
 	}
 }
 
-// noop is raft.LogNoop; a command has no type.
-const noop = 1
-
 func TestCommitted(t *testing.T) {
 	t.Parallel()
 	// A log from the terms of its entries; an upper one begins with a no-op.
@@ -54,7 +54,7 @@ func TestCommitted(t *testing.T) {
 		l := proof.Log{Node: node, Applied: applied}
 		var last uint64
 		for i, term := range terms {
-			e := logstore.Digest{Index: first + uint64(i), Term: term, Sum: uint32(term)}
+			e := logstore.Digest{Index: first + uint64(i), Term: term, Type: command, Sum: uint32(term)}
 			if term > last && i > 0 {
 				e.Type = noop
 			}
