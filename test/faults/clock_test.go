@@ -67,11 +67,7 @@ func (m *moved) clocks(at int) map[string]time.Duration {
 func (m *moved) certificates() string {
 	var all strings.Builder
 	for _, n := range m.Nodes {
-		b, err := os.ReadFile(filepath.Join(n.Dir, "node.crt"))
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		all.Write(b)
+		all.Write(content(m.t, filepath.Join(n.Dir, "node.crt")))
 	}
 	return all.String()
 }

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"os"
 	"testing"
 
@@ -35,4 +36,14 @@ func TestNetworks(t *testing.T) {
 		}
 		seen[w.Gateway()] = true
 	}
+}
+
+// content is what a file has before the zeros at its end.
+func content(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimRight(b, "\x00")
 }
