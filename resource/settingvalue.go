@@ -241,7 +241,7 @@ func headerName(field, name string) (string, error) {
 	return textproto.CanonicalMIMEHeaderKey(name), nil
 }
 
-// readDefaultProvider reads the name of a provider, which the data path knows or not.
+// readCustomerBudget reads the id or the name of a shared budget, which need not be there yet.
 func readCustomerBudget(s *Settings, v json.RawMessage) error {
 	var ref string
 	if err := json.Unmarshal(v, &ref); err != nil {
@@ -256,6 +256,7 @@ func readCustomerBudget(s *Settings, v json.RawMessage) error {
 	return nil
 }
 
+// readDefaultProvider reads the name of a provider, which the data path knows or not.
 func readDefaultProvider(s *Settings, v json.RawMessage) error {
 	var name string
 	if err := json.Unmarshal(v, &name); err != nil || len(name) > 64 {

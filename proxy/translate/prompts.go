@@ -122,6 +122,7 @@ type Merged struct {
 	enc   chat.Encoder
 	waits func() // is called before an event is waited for; nil: nobody wants to know
 
+	ctx    context.Context // of all parts
 	cancel context.CancelFunc
 	events chan merged
 	wg     sync.WaitGroup
@@ -144,7 +145,7 @@ type merged struct {
 // the answer that came whole. Close ends them all.
 func (x *Exchange) Merge(ctx context.Context, out provider.Outbound, bodies [][]byte, open func(ctx context.Context, i int, body []byte) (Source, *Part, error), waits func()) *Merged {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &Merged{x: x, enc: x.in.NewEncoder(x.req), waits: waits, cancel: cancel, events: make(chan merged), open: len(bodies)}
+	m := &Merged{x: x, enc: x.in.NewEncoder(x.req), waits: waits, ctx: ctx, cancel: cancel, events: make(chan merged), open: len(bodies)}
 	m.report.HasUsage = true
 	room := make(chan struct{}, maxAtOnce)
 	for i, body := range bodies {
@@ -232,7 +233,12 @@ func (m *Merged) await() merged {
 	if m.waits != nil {
 		m.waits()
 	}
-	return <-m.events
+	select {
+	case e := <-m.events:
+		return e
+	case <-m.ctx.Done(): // the parts say nothing any more
+		return merged{err: context.Cause(m.ctx)}
+	}
 }
 
 // take writes what a part says, with the numbers that its choices have among all.
