@@ -8,6 +8,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/conclave-llm/conclave/node/torture/proof"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -23,6 +24,7 @@ type Verdict struct {
 	Requests   int64           `json:"requests"` // that the upstream billed
 	Slowest    time.Duration   `json:"slowest"`  // until all nodes were ready after a fault
 	Restores   int             `json:"restores"` // of backups, under load
+	Looks      int             `json:"looks"`    // at the state of a node
 	Quorum     *Quorum         `json:"quorum,omitempty"`
 	Usage      map[string]Most `json:"usage"` // of one node
 	LeftOut    string          `json:"left_out,omitempty"`
@@ -50,11 +52,13 @@ func Check(dir string) (*Verdict, error) {
 	}
 	r.checkHistory(v)
 	r.checkUses(v)
+	r.checkForward(v)
 	r.checkMoney(v)
 	r.checkEnd(v)
 	r.checkProbes(v)
 	r.checkUsage(v)
 	r.checkState(v)
+	r.checkLogs(v)
 	return v, nil
 }
 
@@ -74,13 +78,15 @@ type report struct {
 	restores []restored
 	probes   []probe
 	usage    []used
+	looks    []proof.Look
+	logs     []proof.Log
 	state    state
 	stateErr error // why it cannot be restored
 }
 
 func readReport(dir string) (*report, error) {
 	r := new(report)
-	var errs [11]error
+	var errs [13]error
 	errs[0] = readJSON(dir, fileRun, &r.run)
 	r.schedule, errs[1] = readLines[fault](dir, fileSchedule)
 	r.history, errs[2] = readLines[operation](dir, fileHistory)
@@ -92,6 +98,8 @@ func readReport(dir string) (*report, error) {
 	r.probes, errs[8] = readLines[probe](dir, fileProbes)
 	r.usage, errs[9] = readLines[used](dir, fileUsage)
 	errs[10] = r.readSnapshot(dir)
+	r.looks, errs[11] = readLines[proof.Look](dir, fileLooks)
+	r.logs, errs[12] = readLines[proof.Log](dir, fileLogs)
 	err := errors.Join(errs[:]...)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s is not the report of a run that ended: %w", dir, err)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/backup/archive"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
+	"github.com/conclave-llm/conclave/node/torture/proof"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -57,7 +59,22 @@ func good() *report {
 			{When: amid, Node: 1, Memory: 150 << 20, Goroutines: 300, Files: 60, Disk: 2 << 20},
 			{When: atEnd, Memory: 120 << 20, Goroutines: 150, Files: 40, Disk: 3 << 20},
 		},
+		looks: []proof.Look{
+			{Node: "1", At: 1, Applied: 7, Keys: map[string]uint64{"k1": 3}},
+			{Node: "2", At: 2, Applied: 6},
+			{Node: "1", At: 3, Applied: 9, Gone: []string{"k1"}},
+			{Node: "1", At: 4, Generation: 1, Applied: 2, Keys: map[string]uint64{"k1": 1}},
+		},
+		logs: []proof.Log{{Node: "a", Applied: 2, Entries: entries(1, 1, 2)}, {Node: "b", Applied: 2, Entries: entries(1, 1)}},
 	}
+}
+
+// entries are those of a log, by their terms.
+func entries(terms ...uint64) (all []logstore.Digest) {
+	for i, term := range terms {
+		all = append(all, logstore.Digest{Index: uint64(i + 1), Term: term})
+	}
+	return all
 }
 
 // keeper wraps nothing: what it seals is looked at by nobody here.
@@ -134,6 +151,8 @@ func write(t *testing.T, r *report, state []byte) string {
 		fileRestores: func(l *lines) { addAll(t, l, r.restores) },
 		fileProbes:   func(l *lines) { addAll(t, l, r.probes) },
 		fileUsage:    func(l *lines) { addAll(t, l, r.usage) },
+		fileLooks:    func(l *lines) { addAll(t, l, r.looks) },
+		fileLogs:     func(l *lines) { addAll(t, l, r.logs) },
 	} {
 		l, err := newLines(dir, name)
 		must(err)
@@ -171,6 +190,11 @@ func TestCheck(t *testing.T) {
 		{"what is not known was not done", func(r *report) { r.history[7].Seen = "live" }, ""},
 		{"served by the node that deleted it", func(r *report) { r.uses[0].Call = 11 }, "I2"},
 		{"served by another node for too long", func(r *report) { r.uses[1].Call = 25 * time.Second }, "I2"},
+		{"a state goes back", func(r *report) { r.looks[2].Applied = 6 }, "I3"},
+		{"a deleted key is there again", func(r *report) { r.looks[3].Generation, r.looks[3].Applied = 0, 9 }, "I3"},
+		{"nobody looked", func(r *report) { r.looks = nil }, "I3"},
+		{"another entry is committed", func(r *report) { r.logs[1].Entries[1].Sum = 5 }, "I12"},
+		{"a log is not there", func(r *report) { r.logs[1].Entries = nil }, "I12"},
 		{"a billed request is missing", func(r *report) { r.bill["capped"].Requests = 11 }, "I4"},
 		{"less than the bill", func(r *report) { r.bill["capped"].Completion = 1000 }, "I4"},
 		{"more than the bill", func(r *report) { r.bill["capped"].Completion = 100 }, "I5"},

@@ -13,6 +13,8 @@
 //	restores.jsonl   what became of what was done between a backup and its restore
 //	probes.jsonl     what requests took with and without a quorum
 //	usage.jsonl      memory, goroutines, files and disk of every node, all the time
+//	looks.jsonl      how far each node said to be, and what it had of a key, all the time
+//	logs.jsonl       what tells the entries of the nodes' logs apart, when all were stopped
 //	state.snap       a backup of the state when all faults were over
 //	nodes/NAME.log   what each node wrote
 package live

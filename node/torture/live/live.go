@@ -96,7 +96,7 @@ type run struct {
 	stop chan struct{}
 	load sync.WaitGroup
 
-	schedule, history, uses, restores, probes, usages *lines
+	schedule, history, uses, restores, probes, usages, looks *lines
 
 	secrets map[string]string  // of the spenders, by model
 	counts  map[string]*counts // likewise
@@ -113,7 +113,7 @@ type counts struct{ sent, ok, cut atomic.Int64 }
 
 func (r *run) do(ctx context.Context) (err error) {
 	var exits *lines
-	for name, to := range map[string]**lines{fileSchedule: &r.schedule, fileHistory: &r.history, fileUses: &r.uses, fileExits: &exits, fileRestores: &r.restores, fileProbes: &r.probes, fileUsage: &r.usages} {
+	for name, to := range map[string]**lines{fileSchedule: &r.schedule, fileHistory: &r.history, fileUses: &r.uses, fileExits: &exits, fileRestores: &r.restores, fileProbes: &r.probes, fileUsage: &r.usages, fileLooks: &r.looks} {
 		if *to, err = newLines(r.cfg.Dir, name); err != nil {
 			return err
 		}
@@ -138,6 +138,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	r.wait(ctx, warmUp)
 	r.measure(ctx, warm)
 	r.load.Go(func() { r.watch(ctx) })
+	r.load.Go(func() { r.watchState(ctx) })
 	r.torture(ctx)
 	close(r.stop)
 	r.load.Wait()
@@ -268,6 +269,9 @@ func (r *run) end(ctx context.Context) error {
 		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	if err := r.keepState(ctx); err != nil {
+		r.file.Slow = append(r.file.Slow, err.Error())
+	}
+	if err := r.keepLogs(ctx); err != nil {
 		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	r.file.Ended = time.Now().UTC()

@@ -26,6 +26,8 @@ const (
 	fileRestores = "restores.jsonl"
 	fileProbes   = "probes.jsonl"
 	fileUsage    = "usage.jsonl"
+	fileLooks    = "looks.jsonl"
+	fileLogs     = "logs.jsonl"
 	fileSnapshot = "state.snap"
 )
 

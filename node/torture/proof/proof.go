@@ -76,9 +76,9 @@ func forward(looks []Look) (broken []string) {
 
 // Log is what the disk of a stopped node has.
 type Log struct {
-	Node    string            // for the words
-	Applied uint64            // the last entry that it said to have applied: so far it is committed
-	Entries []logstore.Digest // see logstore.Digests
+	Node    string            `json:"node"`    // for the words
+	Applied uint64            `json:"applied"` // the last entry that it said to have applied: so far it is committed
+	Entries []logstore.Digest `json:"entries"` // see logstore.Digests
 }
 
 // Committed judges I12: in each term one leader at most has committed, and what is committed is the same in all logs that
