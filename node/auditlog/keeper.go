@@ -16,6 +16,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -54,7 +55,7 @@ type Config struct {
 	// Dial connects to a receiver of syslog over the network; nil: directly.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	Now        func() time.Time      // nil: time.Now
+	Now        func() time.Time      // nil: clock.Now
 	Dir        string                // where relative paths of file sinks begin
 	Logger     *slog.Logger          // nil: logs nothing
 	Registerer prometheus.Registerer // nil: counts nothing visible
@@ -84,7 +85,7 @@ func NewKeeper(cfg Config) *Keeper {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	label := []string{"sink"}
 	k := &Keeper{cfg: cfg, lost: map[string]loss{}, metrics: metrics{

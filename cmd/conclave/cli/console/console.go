@@ -42,21 +42,20 @@ func (c *Console) Flags(f *pflag.FlagSet) {
 // Client makes the client that the flags and the environment describe.
 func (c *Console) Client() *client.Client {
 	if c.api == nil {
-		c.api = client.New(client.Config{
-			Server: cmp.Or(c.Server, os.Getenv("CONCLAVE_SERVER")),
-			Key:    cmp.Or(c.Key, os.Getenv("CONCLAVE_ADMIN_KEY"), os.Getenv("CONCLAVE_MASTER_KEY")),
-			HTTP:   &http.Client{Timeout: c.Timeout},
-		})
+		c.api = c.within(c.Timeout)
 	}
 	return c.api
 }
 
 // PatientClient is a client whose calls may take as long as they do: files are large.
-func (c *Console) PatientClient() *client.Client {
+func (c *Console) PatientClient() *client.Client { return c.within(0) }
+
+// within makes a client each of whose calls may take so long; 0: for ever.
+func (c *Console) within(timeout time.Duration) *client.Client {
 	return client.New(client.Config{
 		Server: cmp.Or(c.Server, os.Getenv("CONCLAVE_SERVER")),
 		Key:    cmp.Or(c.Key, os.Getenv("CONCLAVE_ADMIN_KEY"), os.Getenv("CONCLAVE_MASTER_KEY")),
-		HTTP:   &http.Client{},
+		HTTP:   &http.Client{Timeout: timeout},
 	})
 }
 
