@@ -118,11 +118,11 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 func (f *FSM) command(b *batch, data []byte) Applied {
 	env, kind, cmd, err := f.expected.decode(data)
 	if err != nil {
-		overlay.Fail(err)
+		overlay.Fail(&unfit{err})
 	}
 	r, _ := lookup(kind)
 	if env.FSMVersion > f.cfg.FSMVersion || r.since > f.cfg.FSMVersion {
-		overlay.Fail(fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion))
+		overlay.Fail(&unfit{fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion)})
 	}
 	b.pos.At = max(b.pos.At, env.At)
 	tx := f.tx

@@ -136,9 +136,17 @@ func (f *FSM) view(fn func(*bolt.Tx) error) {
 	}
 }
 
-// stop reports what the state machine cannot survive.
+// unfit says that an entry of the log is none that this program can apply. The state is not to blame.
+type unfit struct{ error }
+
+func (u *unfit) Unwrap() error { return u.error }
+
+// stop reports what the state machine cannot survive. The next start rebuilds the state, but not for an entry that
+// is unfit: the state before it is whole, and without a quorum it is all that there is to serve from.
 func (f *FSM) stop(err error) {
-	f.file.Doubt()
+	if _, ok := errors.AsType[*unfit](err); !ok {
+		f.file.Doubt()
+	}
 	f.log.Error("state machine stops", "err", err)
 	if f.cfg.Fatal == nil {
 		panic("fsm: " + err.Error())

@@ -360,9 +360,13 @@ func TestFSM_WaitApplied(t *testing.T) {
 	}
 }
 
+// TestFSM_UnknownKindStops: an entry that nobody knows stops the state machine, and leaves it what it had, at the next
+// start too.
 func TestFSM_UnknownKindStops(t *testing.T) {
 	t.Parallel()
 	h := start(t)
+	h.boot("n1")
+	before := h.f.Applied()
 	l := h.entry(master, fsm.DeleteKey{ID: "k1"})
 	l.Data = fsm.Forge(l.Data, 999)
 	_ = h.f.Close()
@@ -373,11 +377,16 @@ func TestFSM_UnknownKindStops(t *testing.T) {
 	if _, ok := errors.AsType[*fsm.UnknownKind](fatal); !ok {
 		t.Errorf("got %v, want an *UnknownKind", fatal)
 	}
-	if got := h.f.Applied(); got != 0 {
-		t.Errorf("the entry moved the state to %d", got)
+	if got := h.f.Applied(); got != before {
+		t.Errorf("the entry moved the state from %d to %d", before, got)
 	}
 	if _, err := h.f.Snapshot(); err == nil {
 		t.Error("a stopped state machine made a snapshot")
+	}
+	_ = h.f.Close()
+	h.open()
+	if got := h.f.Applied(); !h.f.Kept() || got != before {
+		t.Errorf("after a start: state at %d, kept %v; want %d, true", got, h.f.Kept(), before)
 	}
 }
 
