@@ -1,5 +1,6 @@
-// Package config reads Conclave's configuration file: the node block says how this machine
-// runs, all other blocks declare records of the cluster.
+// Package config is what a configuration file says: the node block how this machine runs, all
+// other blocks records of the cluster. Package load reads a file, in HCL (package hclfile) or as
+// LiteLLM's config.yaml (package litellm).
 //
 // A file is read as a whole or not at all. Unknown blocks and attributes, missing variables
 // and invalid records are errors, each with its file, line and column, and all of them are

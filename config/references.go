@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,19 +8,16 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// undefined reports the references to variables, env://NAME and os.environ/NAME, in secrets and in the configurations of plugins, that
+// Undefined reports the references to variables, env://NAME and os.environ/NAME, in secrets and in the configurations of plugins, that
 // no node could follow: the file's environment does not have the name, and neither has the cluster, or, where no cluster is known, the
 // environment of this process. literal is where each name stands so in the file, by name.
-func (l *loader) undefined(r *Resources, literal map[string][]hcl.Range, report func(at hcl.Range, summary, format string, args ...any)) {
+func (s *Source) Undefined(r *Resources, literal map[string][]hcl.Range, report func(at hcl.Range, summary, format string, args ...any)) {
 	for name, at := range r.references() {
-		if _, ok := r.Environment[name]; ok || l.nodes(name) {
+		if _, ok := r.Environment[name]; ok || s.nodes(name) {
 			continue
 		}
 		where := literal[name]
@@ -29,22 +25,22 @@ func (l *loader) undefined(r *Resources, literal map[string][]hcl.Range, report 
 			where = []hcl.Range{{Filename: at.File, Start: hcl.Pos{Line: at.Line, Column: at.Column}, End: hcl.Pos{Line: at.Line, Column: at.Column}}}
 		}
 		for _, at := range where {
-			report(at, "Undefined variable", "%s.", l.nowhere(name))
+			report(at, "Undefined variable", "%s.", s.nowhere(name))
 		}
 	}
 }
 
 // nodes says whether the nodes have a variable of the name.
-func (l *loader) nodes(name string) bool {
-	if l.Known != nil {
-		return l.Known(name)
+func (s *Source) nodes(name string) bool {
+	if s.Known != nil {
+		return s.Known(name)
 	}
-	v, ok := l.env(name)
+	v, ok := s.Env(name)
 	return ok && v != ""
 }
 
-func (l *loader) nowhere(name string) string {
-	if l.Known == nil {
+func (s *Source) nowhere(name string) string {
+	if s.Known == nil {
 		return fmt.Sprintf("The variable %s is defined neither by this file's environment nor by that of this process", name)
 	}
 	return fmt.Sprintf("The variable %s is defined neither by this file's environment, nor by the cluster's, nor by that of any node's process", name)
@@ -120,41 +116,4 @@ func eachString(v any, visit func(string)) {
 			eachString(v[name], visit)
 		}
 	}
-}
-
-// literals finds the references that stand in HCL as they are.
-func literals(body *hclsyntax.Body) map[string][]hcl.Range {
-	out := map[string][]hcl.Range{}
-	_ = hclsyntax.VisitAll(body, func(n hclsyntax.Node) hcl.Diagnostics {
-		t, ok := n.(*hclsyntax.TemplateExpr)
-		if !ok || !t.IsStringLiteral() {
-			return nil
-		}
-		if v, _ := t.Value(nil); v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
-			if name, ok := resource.VariableName(v.AsString()); ok {
-				out[name] = append(out[name], t.Range())
-			}
-		}
-		return nil
-	})
-	return out
-}
-
-// literals finds the references that stand in YAML as they are. Aliases are not followed: what they stand for is in the tree.
-func (d *yamlDecoder) literals(n *yaml.Node) map[string][]hcl.Range {
-	out := map[string][]hcl.Range{}
-	var walk func(n *yaml.Node)
-	walk = func(n *yaml.Node) {
-		if name, ok := resource.VariableName(n.Value); ok && n.Kind == yaml.ScalarNode {
-			out[name] = append(out[name], d.at(n))
-		}
-		for _, c := range n.Content {
-			walk(c)
-		}
-	}
-	walk(n)
-	for _, all := range out {
-		slices.SortFunc(all, func(a, b hcl.Range) int { return cmp.Compare(a.Start.Byte, b.Start.Byte) })
-	}
-	return out
 }

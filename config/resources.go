@@ -29,7 +29,7 @@ type Resources struct {
 	Environment   map[string]Secret   // by name
 	EnvironmentAt map[string]Position // where each is declared
 
-	skipped bool // there are records that LoadNode did not read
+	Skipped bool // there are records that were not read, because of Source.NodeOnly
 }
 
 // Credential declares a credential. Its record lacks APIKey and Secrets.
@@ -219,4 +219,20 @@ func (r *Resources) Len() int {
 		n += len(r.Teams[i].Members)
 	}
 	return n
+}
+
+// ReferencePrefix begins a reference to a variable.
+const ReferencePrefix = "env://"
+
+// Declare declares a variable of the cluster's environment, or reports what is wrong with its name.
+func (r *Resources) Declare(name, value string, at Position, report func(error)) {
+	v := resource.Variable{Meta: resource.Meta{ID: name}, Value: &resource.Sealed{}} // is sealed when it is applied
+	if err := v.Validate(); err != nil {
+		report(err)
+		return
+	}
+	if r.Environment == nil {
+		r.Environment, r.EnvironmentAt = map[string]Secret{}, map[string]Position{}
+	}
+	r.Environment[name], r.EnvironmentAt[name] = Secret(value), at
 }

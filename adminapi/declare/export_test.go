@@ -11,8 +11,8 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
-	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/config/hclfile"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -253,7 +253,7 @@ func TestExport_roundTrip(t *testing.T) {
 			h.Must("POST", "/api/v1/keys", `{"models":["x"],"metadata":{"b":1,"a":{"d":2,"c":1.50}}}`) // without a name
 			h.Must("POST", "/api/v1/teams", `{"tags":["x"]}`)
 			text := exported(t, h)
-			f, err := config.Parse("export.hcl", []byte(text), func(string) (string, bool) { return "", false })
+			f, err := load.Text("export.hcl", []byte(text), func(string) (string, bool) { return "", false })
 			if err != nil {
 				t.Fatalf("%v\n%s", err, text)
 			}

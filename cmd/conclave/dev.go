@@ -19,7 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/resource"
@@ -90,7 +90,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 		if f.processes {
 			return errors.New("--config goes with nodes in one process; without it, apply records to the running nodes")
 		}
-		file, err := config.Load(f.file, os.LookupEnv)
+		file, err := load.File(f.file, os.LookupEnv)
 		if err != nil {
 			return &console.ExitError{Code: 78, Err: err}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/node/consensus/recovery"
 )
 
@@ -55,7 +55,7 @@ Prefer starting the old nodes, if their disks exist: then nothing is lost and no
 func (a *app) recover(ctx context.Context, f recoverFlags) error {
 	dir := f.dir
 	if f.file != "" {
-		n, _, err := config.LoadNode(f.file, os.LookupEnv)
+		n, _, err := load.Node(f.file, os.LookupEnv)
 		if err != nil {
 			return &console.ExitError{Code: 78, Err: err}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/node/keyservice"
 	"github.com/conclave-llm/conclave/secret"
@@ -58,7 +59,7 @@ func newOpener(ctx context.Context, file string) (*opener, error) {
 // newSealer is newOpener for somebody who only seals: the variables stay as they are, for one may have been sealed under a
 // KEK that was exchanged since.
 func newSealer(ctx context.Context, file string) (*opener, error) {
-	n, _, err := config.LoadNode(file, os.LookupEnv)
+	n, _, err := load.Node(file, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}

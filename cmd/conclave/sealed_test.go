@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -90,7 +90,7 @@ pass_through_endpoint "p" {
 	if got := cfg.Resources.Callbacks[0].Secrets["headers.Authorization"].Text; got != "sk-master-secret" {
 		t.Errorf("the callback's secret is %q", got)
 	}
-	file, err := config.Load(path, os.LookupEnv)
+	file, err := load.File(path, os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ pass_through_endpoint "p" {
 		t.Errorf("applied: the callback's secret is %q", got)
 	}
 	write("credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + sealed + "\"\n}\n")
-	if file, err = config.Load(path, os.LookupEnv); err != nil {
+	if file, err = load.File(path, os.LookupEnv); err != nil {
 		t.Fatal(err)
 	}
 	if err := openResources(t.Context(), path, &file.Resources); err == nil || strings.Contains(err.Error(), sealed) {

@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/secret"
@@ -93,7 +94,7 @@ func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.
 		return node.Config{}, nil, err
 	}
 	if f.bootstrap {
-		file, err := config.Load(f.file, o.lookup)
+		file, err := load.File(f.file, o.lookup)
 		if err != nil {
 			return node.Config{}, nil, err
 		}
@@ -108,7 +109,7 @@ func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.
 		cfg.Resources, cfg.Blobs = &declared, file.BlobBodies()
 		return cfg, logger, nil
 	}
-	n, records, err := config.LoadNode(f.file, o.lookup)
+	n, records, err := load.Node(f.file, o.lookup)
 	if err != nil {
 		return node.Config{}, nil, err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/litellm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -81,7 +81,7 @@ func takeAuth(in, out records.Document) error {
 	if err := in.Take("auth_type", &kind); err != nil {
 		return err
 	}
-	auth, ok := config.MCPAuths[kind]
+	auth, ok := litellm.MCPAuths[kind]
 	if !ok {
 		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization, oauth2")
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/litellm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -23,13 +23,13 @@ var (
 // A null one is null there, too: in a merge patch it removes.
 func moveAccount(params, out records.Document) error {
 	options, secrets := records.Document{}, records.Document{}
-	for _, theirs := range slices.Sorted(maps.Keys(config.AccountParams)) {
+	for _, theirs := range slices.Sorted(maps.Keys(litellm.AccountParams)) {
 		raw, given := params[theirs]
 		if !given {
 			continue
 		}
 		delete(params, theirs)
-		p := config.AccountParams[theirs]
+		p := litellm.AccountParams[theirs]
 		to := options
 		if p.Secret {
 			to = secrets
@@ -87,7 +87,7 @@ func accountTruth(raw json.RawMessage) (json.RawMessage, error) {
 
 // showAccount writes options as LiteLLM calls them, and of secrets the fingerprints.
 func showAccount(to map[string]any, options map[string]string, secrets map[string]*resource.Sealed) {
-	for theirs, p := range config.AccountParams {
+	for theirs, p := range litellm.AccountParams {
 		if p.Second {
 			continue
 		}

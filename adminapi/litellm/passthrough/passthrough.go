@@ -12,7 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/litellm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -130,7 +130,7 @@ func takeHeaders(in, out records.Document) error {
 	}
 	secrets := map[string]string{}
 	for name, value := range headers {
-		if !slices.Contains(config.RequestsOwn, strings.ToLower(name)) {
+		if !slices.Contains(litellm.RequestsOwn, strings.ToLower(name)) {
 			secrets[resource.PassThroughSecretHeader+name] = value
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/litellm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -37,11 +37,11 @@ func checkType(configType string) error {
 }
 
 // fieldOf finds the field of a name.
-func fieldOf(name string) (config.GeneralKey, error) {
+func fieldOf(name string) (litellm.GeneralKey, error) {
 	if name == "" {
-		return config.GeneralKey{}, wire.Invalid("field_name", "is missing")
+		return litellm.GeneralKey{}, wire.Invalid("field_name", "is missing")
 	}
-	k, err := config.LookupGeneral(name)
+	k, err := litellm.LookupGeneral(name)
 	if err != nil {
 		return k, wire.Invalid("field_name", err.Error())
 	}
@@ -49,7 +49,7 @@ func fieldOf(name string) (config.GeneralKey, error) {
 }
 
 // take reads the field that a body is about, and what it says it is, nil for nothing.
-func take(r *http.Request) (k config.GeneralKey, value json.RawMessage, err error) {
+func take(r *http.Request) (k litellm.GeneralKey, value json.RawMessage, err error) {
 	in, err := wire.ReadBody(r)
 	if err != nil {
 		return k, nil, err
@@ -117,7 +117,7 @@ func notSet(name string) error {
 // answer writes the row of LiteLLM's table: all fields that are set.
 func (a *api) answer(w http.ResponseWriter, wr records.Written) error {
 	set := map[string]json.RawMessage{}
-	for _, k := range config.GeneralKeys() {
+	for _, k := range litellm.GeneralKeys() {
 		v, ok, err := a.value(&k)
 		if err != nil {
 			return err
@@ -130,7 +130,7 @@ func (a *api) answer(w http.ResponseWriter, wr records.Written) error {
 }
 
 // value is what a field is set to; false: it has its default.
-func (a *api) value(k *config.GeneralKey) (json.RawMessage, bool, error) {
+func (a *api) value(k *litellm.GeneralKey) (json.RawMessage, bool, error) {
 	s, ok := a.rs.Settings.Find(k.Setting)
 	if !ok {
 		return nil, false, nil
@@ -190,7 +190,7 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, _ records.Caller) err
 		return err
 	}
 	rows := []row{}
-	for _, k := range config.GeneralKeys() {
+	for _, k := range litellm.GeneralKeys() {
 		info, ok := resource.LookupSetting(k.Setting)
 		if !ok {
 			continue

@@ -15,6 +15,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli/console"
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/load"
 )
 
 // exitChanges is the status of a plan that has something to do.
@@ -37,7 +38,7 @@ func (f *fileFlags) add(cmd *cobra.Command) {
 
 // load reads the file, and the files that it names with blob(PATH).
 func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.Blob, error) {
-	file, err := config.LoadWith(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown, Known: a.variables(ctx)})
+	file, err := load.With(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown, Known: a.variables(ctx)})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,2 @@
+// Package litellm reads LiteLLM's config.yaml, and knows what its keys are called here.
+package litellm
