@@ -30,7 +30,16 @@ var bounds = []struct {
 	}},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).moreBudgets},
 	{"limits", func(p *Policy) any { return p.Limits }, func(_ *Grant, c, b *Policy) string { return c.Limits.beyond(&b.Limits) }},
-	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, (*Grant).moreModelLimits},
+	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, func(_ *Grant, c, b *Policy) string {
+		return moreParts(b.ModelLimits, func(model string) Limits { return c.ModelLimits[model] }, c)
+	}},
+	{"mcp_limits", func(p *Policy) any { return []any{p.MCPLimits, p.Limits} }, func(g *Grant, c, b *Policy) string {
+		return moreParts(b.MCPLimits, g.mcpLimits(c), c)
+	}},
+	{"tag_limits", func(p *Policy) any { return []any{p.TagLimits, p.Limits} }, func(_ *Grant, c, b *Policy) string {
+		return moreParts(b.TagLimits, func(tag string) Limits { return c.TagLimits[tag] }, c)
+	}},
+	{"default_output_hold", holdsOf, (*Grant).moreHolds},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).moreSessions},
 	{"objects", objectsOf, func(g *Grant, c, b *Policy) string {
 		return g.compareObjects(c, b, (*Objects).beyond)
@@ -162,15 +171,13 @@ func looser(t, b *Terms) bool {
 	return t.Overdraft > b.Overdraft || raised || free || alone
 }
 
-func (g *Grant) moreModelLimits(child, bound *Policy) string {
-	for _, m := range sortedKeys(bound.ModelLimits) {
-		c, b := child.ModelLimits[m], bound.ModelLimits[m]
-		have := Limits{
-			RPM: lower(c.RPM, child.Limits.RPM), TPM: lower(c.TPM, child.Limits.TPM), Parallel: lower(c.Parallel, child.Limits.Parallel),
-			InputTPM: lower(c.InputTPM, child.Limits.InputTPM), OutputTPM: lower(c.OutputTPM, child.Limits.OutputTPM),
-		}
+// moreParts finds a limit of one model, MCP server or tag, of those of the bound, that the child has not.
+func moreParts(parts map[string]Limits, of func(part string) Limits, child *Policy) string {
+	for _, part := range sortedKeys(parts) {
+		c, b := of(part), parts[part]
+		have := c.lower(&child.Limits)
 		if more := have.beyond(&b); more != "" {
-			return m + ": " + more
+			return part + ": " + more
 		}
 	}
 	return ""

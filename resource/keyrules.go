@@ -111,6 +111,18 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 	if k.ModelLimits == nil {
 		k.ModelLimits = r.ModelLimits
 	}
+	if k.MCPLimits == nil {
+		k.MCPLimits = r.MCPLimits
+	}
+	if k.TagLimits == nil {
+		k.TagLimits = r.TagLimits
+	}
+	if k.BudgetFallbacks == nil {
+		k.BudgetFallbacks = r.BudgetFallbacks
+	}
+	if k.OutputHold == nil && k.ModelOutputHolds == nil {
+		k.OutputHold, k.ModelOutputHolds = r.OutputHold, r.ModelOutputHolds
+	}
 	if k.Sessions == nil {
 		k.Sessions = r.Sessions
 	}

@@ -189,9 +189,14 @@ func (c *chain) models(asked Asked) {
 			seen[alias] = true
 		}
 	}
+	out.BudgetFallbacks = []client.EffectiveFallback{}
 	for i := range c.levels {
-		if !c.levels[i].Policy.AnyModel() {
+		p := c.levels[i].Policy
+		if !p.AnyModel() {
 			out.Bound = append(out.Bound, c.shown[i])
+		}
+		for _, model := range sortedKeys(p.BudgetFallbacks) {
+			out.BudgetFallbacks = append(out.BudgetFallbacks, client.EffectiveFallback{Model: model, Instead: p.InsteadOf(model), Level: c.shown[i]})
 		}
 	}
 	c.out.Models = out
@@ -400,36 +405,45 @@ func (c *chain) budget(at int, t *resource.Terms, shared string) heldBudget {
 	return heldBudget{b, left}
 }
 
-// limits finds the lowest limit of each kind, of all models and of single ones.
+// limits finds the lowest limit of each kind: of all requests, and of those of single models, tags and MCP servers.
 func (c *chain) limits() {
-	lowest := map[[2]string]client.EffectiveLimit{}
-	note := func(at int, model string, l resource.Limits) {
+	lowest := map[client.EffectiveLimit]client.EffectiveLimit{}
+	note := func(at int, of client.EffectiveLimit, l resource.Limits) {
 		for _, f := range []struct {
 			name string
 			v    *int64
 		}{{"rpm", l.RPM}, {"tpm", l.TPM}, {"input_tpm", l.InputTPM}, {"output_tpm", l.OutputTPM}, {"parallel", l.Parallel}} {
-			key := [2]string{model, f.name}
+			key := of
+			key.Limit = f.name
 			if have, ok := lowest[key]; f.v != nil && (!ok || *f.v < have.Value) {
-				lowest[key] = client.EffectiveLimit{Limit: f.name, Model: model, Value: *f.v, Level: c.shown[at]}
+				low := key
+				low.Value, low.Level = *f.v, c.shown[at]
+				lowest[key] = low
 			}
 		}
 	}
 	for i := range c.levels {
 		shared, _ := c.rs.cfg.State.Catalog().Budget(c.levels[i].Allowance.BudgetID)
 		a := c.levels[i].Allowance.Within(shared)
-		note(i, "", a.Limits)
+		note(i, client.EffectiveLimit{}, a.Limits)
 		for model, l := range a.ModelLimits {
-			note(i, model, l)
+			note(i, client.EffectiveLimit{Model: model}, l)
+		}
+		for tag, l := range c.levels[i].Policy.TagLimits {
+			note(i, client.EffectiveLimit{Tag: tag}, l)
+		}
+		for server, l := range c.levels[i].Policy.MCPLimits {
+			note(i, client.EffectiveLimit{MCPServer: server}, l)
 		}
 	}
 	for _, l := range lowest { // sorted below
 		c.out.Limits = append(c.out.Limits, l)
 	}
 	slices.SortFunc(c.out.Limits, func(a, b client.EffectiveLimit) int {
-		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Limit, b.Limit))
+		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Tag, b.Tag), strings.Compare(a.MCPServer, b.MCPServer), strings.Compare(a.Limit, b.Limit))
 	})
 	for _, l := range c.out.Limits {
-		if l.Value == 0 {
+		if l.Value == 0 && l.Tag == "" && l.MCPServer == "" { // what carries the tag, or calls the server, is refused alone
 			block := client.EffectiveBlock{Code: "rate_limit_exceeded", Level: l.Level, Reason: "the limit " + l.Limit + " of the " + l.Level.Kind + " is 0"}
 			if l.Model != "" {
 				block.Models = []string{l.Model}

@@ -12,17 +12,21 @@ import (
 // to him. A field that is not here is nobody's; the tests hold the table to the records. What
 // is given in a field is bounded besides: by resource.Grant, Bounds and checkKey.
 var fields = map[string]map[string]reach{
-	"key": table(owns, policyFields, accessFields, []string{
+	"key": table(owns, policyFields, accessFields, outputHolds, []string{
 		"name", "expires_at", "team_id", "project_id", "user_id", accessGroups,
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in", // who has no right to rotate it is refused by the verb
 	}).with(never, "role", switchOff, "customer_budget"),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
-		with(rules, "expires_at", "prompts").with(never, "organization_id", accessGroups, switchOff),
-	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff),
-	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, accessGroups, switchOff),
+		with(rules, "expires_at", "prompts").with(never, "organization_id", accessGroups, switchOff).with(never, outputHolds...),
+	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff).with(never, outputHolds...),
+	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, accessGroups, switchOff).with(never, outputHolds...),
 	"user": table(rules, policyFields, []string{"organization_admin", "service_account", "expires_at"}).
-		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", accessGroups, switchOff),
+		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", accessGroups, switchOff).with(never, outputHolds...),
 }
+
+// outputHolds are the fields that say how much is held of a request without a maximum. Too little lets spend run
+// over budgets, so a key gets what the one that makes it has (Bounds), and other holders get it of the admins.
+var outputHolds = []string{"default_output_hold", "model_output_holds"}
 
 // switchOff is the field that takes guardrails away from requests.
 const switchOff = "disable_global_guardrails"
@@ -48,7 +52,7 @@ var serverFields = []string{"id", "owner", "created_at", "created_by", "updated_
 var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in"}
 
 var policyFields = []string{
-	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
+	"budget_id", "budgets", "limits", "model_limits", "mcp_limits", "tag_limits", "budget_fallbacks", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
 	"guardrails", "callbacks", "tags", "sessions", "log_content", "log_content_days", "max_request_mb", "max_response_mb", "metadata", "objects",
 }
 

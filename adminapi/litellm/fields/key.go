@@ -239,6 +239,11 @@ func Renamed(err error) error {
 	if e.Field == "region" { // of a customer
 		return invalid("allowed_model_region", e.Reason)
 	}
+	for theirs, ours := range policyNames {
+		if e.Field[:head] == ours {
+			return invalid(theirs+e.Field[head:], e.Reason)
+		}
+	}
 	if rest, ok := strings.CutPrefix(e.Field, "sessions."); ok {
 		for theirs, ours := range sessionFields {
 			if rest == ours {
