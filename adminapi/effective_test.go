@@ -106,6 +106,58 @@ func TestEffective(t *testing.T) {
 	}
 }
 
+// TestEffective_customer: who has no budget of his own is shown the one that he is given, with a record or without.
+func TestEffective_customer(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b1","name":"tier","terms":{"usd":5,"per":"day"},"limits":{"rpm":9}}`)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b2","name":"of teams","terms":{"usd":7,"per":"week"}}`)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","name":"t1","customer_budget":"of teams"}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"plain"}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k2","name":"of the team","team_id":"t1"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"ada"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"own","blocked":true,"budgets":[{"usd":3,"per":"month"}]}`)
+	shown := func(path string) string {
+		t.Helper()
+		var out []string
+		got := h.Must("GET", "/api/v1/"+path, "")
+		for _, b := range got["budgets"].([]any) {
+			b := b.(map[string]any)
+			out = append(out, fmt.Sprint(b["level"].(map[string]any)["kind"], " ", b["shared"], " ", b["left"]))
+		}
+		for _, l := range got["limits"].([]any) {
+			l := l.(map[string]any)
+			out = append(out, fmt.Sprint(l["limit"], " ", l["value"]))
+		}
+		return strings.Join(out, ", ")
+	}
+	if got := shown("customers/ada/effective"); got != "" {
+		t.Errorf("nobody gives one a budget: got %s", got)
+	}
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
+	for path, want := range map[string]string{
+		"customers/ada/effective":              "customer tier 5, rpm 9",
+		"customers/nobody/effective?model=x":   "customer tier 5, rpm 9",
+		"customers/own/effective":              "customer <nil> 3",
+		"keys/plain/effective?customer=ada":    "customer tier 5, rpm 9",
+		"keys/plain/effective?customer=nobody": "customer tier 5, rpm 9",
+		"keys/k2/effective?customer=nobody":    "customer of teams 7",
+		"keys/k2/effective?customer=own":       "customer <nil> 3",
+		"keys/plain/effective":                 "",
+	} {
+		if got := shown(path); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	if got := h.Must("GET", "/api/v1/customers/own/effective", ""); got["allowed"] != false {
+		t.Errorf("a blocked one: got %v", got)
+	}
+	secret, _ := h.Must("POST", "/api/v1/keys", `{"name":"reader"}`)["secret"].(string)
+	if a := h.Call(secret, "GET", "/api/v1/customers/nobody/effective", ""); a.Status == 200 {
+		t.Errorf("a key for inference: got %d %s", a.Status, a.Body)
+	}
+}
+
 // TestEffective_expired: each level that ends is named when it does, and not before.
 func TestEffective_expired(t *testing.T) {
 	t.Parallel()

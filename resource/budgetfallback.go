@@ -32,13 +32,13 @@ func (p *Policy) validateBudgetFallbacks() error {
 	return nil
 }
 
-// overBudgetFallbacks finds a model that the child names and the parent does not let it have. It would never be asked:
-// a request passes every level.
+// overBudgetFallbacks finds a model that the child names and has itself, and the parent does not let it have. It would
+// never be asked: a request passes every level.
 func (g *Grant) overBudgetFallbacks(child, parent *Policy) string {
 	for _, model := range sortedKeys(child.BudgetFallbacks) {
 		for _, name := range child.BudgetFallbacks[model] {
 			to := firstOf(child.Aliases[name], firstOf(parent.Aliases[name], name))
-			if !g.has(parent, to) && !g.leads(parent, to) {
+			if (g.has(child, to) || g.leads(child, to)) && !g.has(parent, to) && !g.leads(parent, to) {
 				return fmt.Sprintf("%q in the place of %q", name, model)
 			}
 		}

@@ -40,7 +40,10 @@ var grants = []struct {
 }{
 	{"models", modelsOf, (*Grant).overModels},
 	{"aliases", aliasesOf, (*Grant).overAliases},
-	{"routes", func(p *Policy) any { return p.Routes }, (*Grant).overRoutes},
+	{"routes", func(p *Policy) any { return p.Routes }, func(_ *Grant, c, p *Policy) string { return overRoutes(c.Routes, p.Routes) }},
+	{"passthrough_routes", func(p *Policy) any { return p.PassThrough }, func(_ *Grant, c, p *Policy) string {
+		return overRoutes(c.PassThrough, p.PassThrough)
+	}},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, (*Grant).overAddresses},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).overBudgets},
 	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
@@ -53,7 +56,7 @@ var grants = []struct {
 	{"tag_limits", func(p *Policy) any { return p.TagLimits }, func(_ *Grant, c, p *Policy) string {
 		return overParts(c.TagLimits, func(tag string) Limits { return p.TagLimits[tag] }, c, p)
 	}},
-	{"budget_fallbacks", func(p *Policy) any { return []any{p.BudgetFallbacks, p.Aliases} }, (*Grant).overBudgetFallbacks},
+	{"budget_fallbacks", func(p *Policy) any { return []any{p.BudgetFallbacks, p.Aliases, p.Models, p.AccessGroupIDs} }, (*Grant).overBudgetFallbacks},
 	{"default_output_hold", holdsOf, (*Grant).overHolds},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
 	{"objects", objectsOf, (*Grant).overObjects},
@@ -206,9 +209,9 @@ func (g *Grant) covers(list []string, entry string) bool {
 	return AllowsModel(list, entry, g.Groups(entry)...)
 }
 
-func (g *Grant) overRoutes(child, parent *Policy) string {
-	for _, r := range child.Routes {
-		if !AllowsRoute(parent.Routes, r) {
+func overRoutes(child, parent []string) string {
+	for _, r := range child {
+		if !AllowsRoute(parent, r) {
 			return fmt.Sprintf("%q", r)
 		}
 	}

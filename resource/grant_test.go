@@ -132,7 +132,7 @@ func fallsTo(c, p *resource.Policy) string {
 			} else if alias := p.Aliases[name]; alias != "" {
 				to = alias
 			}
-			if _, known := universeModels[to]; known && !reaches(p, to) {
+			if _, known := universeModels[to]; known && reaches(c, to) && !reaches(p, to) {
 				return to
 			}
 		}

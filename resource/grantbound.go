@@ -22,8 +22,14 @@ var bounds = []struct {
 	}},
 	{"aliases", aliasesOf, (*Grant).overAliases},
 	{"tags", func(p *Policy) any { return p.Tags }, (*Grant).moreTags},
-	{"routes", func(p *Policy) any { return p.Routes }, func(g *Grant, c, b *Policy) string {
-		return anyOr(c.Routes, b.Routes, g.overRoutes(c, b))
+	{"routes", func(p *Policy) any { return p.Routes }, func(_ *Grant, c, b *Policy) string {
+		return anyOr(c.Routes, b.Routes, overRoutes(c.Routes, b.Routes))
+	}},
+	{"passthrough_routes", func(p *Policy) any { return p.PassThrough }, func(_ *Grant, c, b *Policy) string {
+		return anyOr(c.PassThrough, b.PassThrough, overRoutes(c.PassThrough, b.PassThrough))
+	}},
+	{"denied_passthrough_routes", func(p *Policy) any { return p.DeniedPassThrough }, func(_ *Grant, c, b *Policy) string {
+		return without(c.DeniedPassThrough, b.DeniedPassThrough)
 	}},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, func(g *Grant, c, b *Policy) string {
 		return anyOr(c.AllowedIPs, b.AllowedIPs, g.overAddresses(c, b))

@@ -48,8 +48,8 @@ func beyond(c, b *resource.Policy) string {
 			return name
 		}
 	}
-	for _, model := range []string{"gpt", "claude"} { // what one of both does not say is the setting's, which may be any
-		if c.HoldFor(model) < b.HoldFor(model) || c.HoldFor(model) > 0 && b.HoldFor(model) == 0 {
+	for _, model := range []string{"gpt", "claude"} {
+		if c.HoldFor(model) < b.HoldFor(model) {
 			return "hold of " + model
 		}
 	}

@@ -94,6 +94,8 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 		k.Models, k.AccessGroupIDs = r.Models, r.AccessGroupIDs
 	}
 	fill(&k.Routes, r.Routes)
+	fill(&k.PassThrough, r.PassThrough)
+	fill(&k.DeniedPassThrough, r.DeniedPassThrough)
 	fill(&k.AllowedIPs, r.AllowedIPs)
 	fill(&k.DeniedIPs, r.DeniedIPs)
 	fill(&k.EnforcedParams, r.EnforcedParams)

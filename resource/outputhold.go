@@ -66,10 +66,9 @@ func (g *Grant) overHolds(child, parent *Policy) string {
 	return ""
 }
 
-// moreHolds finds a hold of the child that may be lower than what is held under the bound: of what one of both does
-// not say, the setting decides.
+// moreHolds finds a hold of the child that is lower than the bound's, or left to the setting where the bound has one.
 func (g *Grant) moreHolds(child, bound *Policy) string {
-	if model, found := eachHold(child, bound, func(c, b int64) bool { return c < b || c > 0 && b == 0 }); found {
+	if model, found := eachHold(child, bound, func(c, b int64) bool { return c < b }); found {
 		return lessHeld(child, model)
 	}
 	return ""

@@ -2,10 +2,10 @@ package client
 
 import "github.com/conclave-llm/conclave/resource"
 
-// Effective is what a key may do now, with every level of its chain taken into account, and
-// which level says so.
+// Effective is what a key, or an end user with any key, may do now, with every level of the chain taken into account,
+// and which level says so.
 type Effective struct {
-	KeyID     string            `json:"key_id"`
+	KeyID     string            `json:"key_id,omitempty"` // absent where an end user is asked about
 	Name      string            `json:"name,omitempty"`
 	Allowed   bool              `json:"allowed"`          // a request may pass: nothing refuses all of them
 	Blocks    []EffectiveBlock  `json:"blocks"`           // what refuses requests now

@@ -76,6 +76,43 @@ func TestPartFields(t *testing.T) {
 	}
 }
 
+// TestTeamFields: routes in a provider's own words of any holder, and the expiry of what a team's keys make.
+func TestTeamFields(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	made := map[string]any{"allowed_passthrough_routes": []any{"/openai/*"}, "denied_passthrough_routes": []any{"/openai/v1/files"}}
+	routes := `"allowed_passthrough_routes":["/openai/*"],"denied_passthrough_routes":["/openai/v1/files"]`
+	has(t, "user", h.Must("POST", "/user/new", `{"user_id":"u","auto_create_key":false,`+routes+`}`), made)
+	made["enforced_file_expires_after"] = map[string]any{"anchor": "created_at", "seconds": 3600.0}
+	made["enforced_batch_output_expires_after"] = map[string]any{"anchor": "created_at", "seconds": 7200.0}
+	has(t, "team", h.Must("POST", "/team/new", `{"team_id":"t",`+routes+`,"enforced_file_expires_after":{"anchor":"created_at","seconds":3600},
+		"enforced_batch_output_expires_after":{"anchor":"created_at","seconds":7200}}`), made)
+	h.Must("POST", "/team/update", `{"team_id":"t","enforced_file_expires_after":null,"denied_passthrough_routes":[]}`)
+	has(t, "changed", h.Must("GET", "/team/info?team_id=t", "")["team_info"].(map[string]any), map[string]any{
+		"enforced_file_expires_after": nil, "denied_passthrough_routes": []any{}, "allowed_passthrough_routes": []any{"/openai/*"},
+		"enforced_batch_output_expires_after": made["enforced_batch_output_expires_after"],
+	})
+	for body, says := range map[string]string{
+		`{"team_id":"t","allowed_passthrough_routes":["/anthropic/*"]}`: "allowed_passthrough_routes",
+		`{"permissions":{"get_spend_routes":true},"team_id":"t"}`:       "",
+	} {
+		a := h.Call(adminapitest.MasterKey, "POST", "/key/generate", body)
+		if (a.Status == 200) != (says == "") || !strings.Contains(string(a.Body), says) {
+			t.Errorf("%s: got %d %s", body, a.Status, a.Body)
+		}
+	}
+	for body, says := range map[string]string{
+		`{"enforced_file_expires_after":{"anchor":"created_at","seconds":60}}`:      "enforced_file_expires_after.seconds",
+		`{"enforced_batch_output_expires_after":{"anchor":"never","seconds":3600}}`: "enforced_batch_output_expires_after.anchor",
+		`{"permissions":{"get_spend_routes":true}}`:                                 "keys have permissions",
+		`{"allowed_passthrough_routes":["openai"]}`:                                 "allowed_passthrough_routes[0]",
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", "/team/new", body); a.Status != 400 || !strings.Contains(string(a.Body), says) {
+			t.Errorf("%s: got %d %s, want one that says %s", body, a.Status, a.Body, says)
+		}
+	}
+}
+
 // TestMemberDefaults_Models: what a team gives its new members, they have.
 func TestMemberDefaults_Models(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func (j *judge) auth() error {
 	if err != nil {
 		return err
 	}
-	j.key = who.Key
+	j.who, j.key = who, who.Key
 	j.levels = who.Levels(nil)
 	j.above = len(j.levels)
 	if j.f.Path == "" {
@@ -61,7 +61,7 @@ func (j *judge) policies() error {
 		if err := policy.CheckCustomer(customer, j.cat.Settings(), record); err != nil {
 			return err
 		}
-		l, none, ok := j.cat.CustomerLevel(customer, record, j.key)
+		l, none, ok := j.cat.CustomerLevel(customer, record, j.who)
 		if !ok {
 			return policy.NoBudget()
 		}

@@ -292,7 +292,7 @@ func TestFields(t *testing.T) {
 		"key": {&resource.Key{Meta: meta("k"), TeamID: "red", UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, map[string][]string{
 			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id", "access_group_ids"),
 		}},
-		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts"}}},
+		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts", "file_expires_after", "batch_output_expires_after"}}},
 		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description", "expires_at")}},
 		"member":  {&resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, map[string][]string{"lead": append(slices.Clone(policyFields), "admin", "expires_at")}},
 		"user": {&resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, map[string][]string{

@@ -15,8 +15,7 @@ import (
 
 // keyFields are fields of keys alone that only have another name.
 var keyFields = map[string]string{ //nolint:gosec // names of fields
-	"permissions": "permissions", "allowed_passthrough_routes": "passthrough_routes", "denied_passthrough_routes": "denied_passthrough_routes",
-	"prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
+	"permissions": "permissions", "prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
 }
 
 // raised are LiteLLM's names of the fields of an increase.
@@ -32,12 +31,7 @@ var rotationNames = map[string]string{
 // now is the key that an update is of, nil for a new one.
 func KeyDoc(in records.Document, now *resource.Key, at time.Time) (records.Document, error) {
 	out := records.Document{}
-	for theirs, ours := range keyFields {
-		if raw, ok := in[theirs]; ok && (now != nil || !IsEmpty(raw)) {
-			out[ours] = raw
-		}
-		delete(in, theirs)
-	}
+	Own(in, out, keyFields, now != nil)
 	if err := typeDoc(in, out); err != nil {
 		return nil, err
 	}
@@ -48,6 +42,16 @@ func KeyDoc(in records.Document, now *resource.Key, at time.Time) (records.Docum
 		now = &resource.Key{}
 	}
 	return out, rotationDoc(in, out, now)
+}
+
+// Own moves fields that only some holders have from in to out, renamed. In a new record an empty one says nothing.
+func Own(in, out records.Document, names map[string]string, update bool) {
+	for theirs, ours := range names {
+		if raw, ok := in[theirs]; ok && (update || !IsEmpty(raw)) {
+			out[ours] = raw
+		}
+		delete(in, theirs)
+	}
 }
 
 func typeDoc(in, out records.Document) error {
@@ -191,7 +195,6 @@ func KeyRow(row map[string]any, k *resource.Key) {
 		row["permissions"] = map[string]bool{}
 	}
 	for name, list := range map[string][]string{
-		"allowed_passthrough_routes": k.PassThrough, "denied_passthrough_routes": k.DeniedPassThrough,
 		"prompts": k.Prompts, "allowed_cache_controls": k.CacheControls,
 	} {
 		if list == nil {
@@ -238,6 +241,11 @@ func Renamed(err error) error {
 	}
 	if e.Field == "region" { // of a customer
 		return invalid("allowed_model_region", e.Reason)
+	}
+	for _, theirs := range []string{"file_expires_after", "batch_output_expires_after"} { // of a team
+		if e.Field[:head] == theirs {
+			return invalid("enforced_"+e.Field, e.Reason)
+		}
 	}
 	for theirs, ours := range policyNames {
 		if e.Field[:head] == ours {

@@ -17,8 +17,8 @@ import (
 
 // unsupportedFields bound or widen what anybody may do in LiteLLM, and do nothing here.
 var unsupportedFields = []string{
-	"agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
-	"denied_passthrough_routes", "enable_prompt_caching", "end_user_budget_id",
+	"agent_id", "allowed_cache_controls", "allowed_vector_store_indexes",
+	"enable_prompt_caching", "end_user_budget_id",
 	"permissions", "policies", "router_settings", "send_invite_email", "throttle_on_budget_exceeded", "tpd_limit",
 }
 
@@ -45,7 +45,8 @@ var renamedFields = map[string]string{
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "access_group_ids": "access_group_ids", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", guardSwitch: guardSwitch, "enforced_params": "enforced_params",
 	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
-	"default_estimated_output_tokens": "default_output_hold",
+	"default_estimated_output_tokens": "default_output_hold", "allowed_passthrough_routes": "passthrough_routes",
+	"denied_passthrough_routes": "denied_passthrough_routes",
 }
 
 // mapFields are fields that only have another name, and whose object an update replaces as a whole.
@@ -114,6 +115,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 var policyNames = map[string]string{
 	"mcp_rpm_limit": "mcp_limits", "tag_rpm_limit": "tag_limits",
 	"default_estimated_output_tokens": "default_output_hold", "default_estimated_output_tokens_per_model": "model_output_holds",
+	"allowed_passthrough_routes": "passthrough_routes",
 }
 
 // partLimitsDoc reads the limits of single tags and MCP servers.
@@ -301,7 +303,15 @@ func PolicyRow(row map[string]any, p *resource.Policy) {
 	for theirs, f := range partLimitFields {
 		row[theirs] = valuesOf(f.now(p), rpmOf)
 	}
+	row["allowed_passthrough_routes"], row["denied_passthrough_routes"] = orEmpty(p.PassThrough), orEmpty(p.DeniedPassThrough)
 	row["budget_fallbacks"], row["default_estimated_output_tokens"], row["default_estimated_output_tokens_per_model"] = orMap(p.BudgetFallbacks), p.OutputHold, orMap(p.ModelOutputHolds)
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }
 
 func orMap[V any](m map[string]V) map[string]V {
