@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -125,5 +127,26 @@ func TestBudgetFallbacks_real(t *testing.T) {
 	}
 	if rec := r.journal.settled[0]; len(rec.Charges) != 0 || rec.Model != "other" {
 		t.Errorf("charged %+v of the model %s", rec.Charges, rec.Model)
+	}
+}
+
+// A failure of the model in the place leads to no request of the one whose budget is spent.
+func TestBudgetFallbacks_notBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	k := r.keys[resource.HashSecret(goodKey)]
+	k.Budgets = []resource.Terms{{Name: "model_demo", USD: 10, Models: []string{"demo"}}}
+	k.BudgetFallbacks = map[string][]string{"demo": {"other"}}
+	r.tables.Models[1].Fallbacks = []string{"demo"}
+	r.cfg.Budgets = spentBudgets(r, "key", k.ID, map[string]string{"demo": "model_demo"}, nil)
+	r.cfg.Router = r.router.Router
+	var asked []string
+	r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+		asked = append(asked, a.Model)
+		return proxy.Answer{}, &llm.Error{Kind: llm.Upstream, Status: 500, Message: "down"}
+	}
+	w := r.do("POST", chatPath, with(`"num_retries":0`))
+	if w.Code == 200 || len(asked) != 1 || asked[0] != "other" {
+		t.Errorf("got %d %s, asked %q", w.Code, w.Body, asked)
 	}
 }
