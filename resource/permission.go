@@ -80,6 +80,14 @@ func (k *Key) GrantedBy(grantor *Key, called Called) error {
 	if err := k.Objects.Within(grantor.Objects, called); err != nil {
 		return err
 	}
+	if len(grantor.PassThrough) > 0 && !listWithin(k.PassThrough, grantor.PassThrough) {
+		return invalidf("passthrough_routes", "is more than the key that grants it has")
+	}
+	for _, path := range grantor.DeniedPassThrough {
+		if !slices.Contains(k.DeniedPassThrough, path) {
+			return invalidf("denied_passthrough_routes", "leaves out %s, which is denied to the key that grants it", path)
+		}
+	}
 	return k.takenWithin(&grantor.Access)
 }
 
