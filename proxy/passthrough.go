@@ -288,15 +288,21 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		c.attempt.Body = pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops())
-		if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
-			c.attempt.Body = pass.RenameOrdered(c.attempt.Body, c.namesAt(d))
-		}
-		if e, field := c.forcedExpiry(); e != nil {
-			c.attempt.Body = pass.WithExpiry(c.attempt.Body, field, e)
-		}
+		c.attempt.Body = c.ordered(pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops()), d)
 	}
 	return &c.attempt, nil
+}
+
+// ordered is a body with what it orders as the provider is to see it: the models' names there, and the expiry that the
+// key's team forces.
+func (c *Call) ordered(body []byte, d *view.Deployment) []byte {
+	if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
+		body = pass.RenameOrdered(body, c.namesAt(d))
+	}
+	if e, field := c.forcedExpiry(); e != nil {
+		body = pass.WithExpiry(body, field, e)
+	}
+	return body
 }
 
 // forcedExpiry is when what the request makes at its provider expires, if the key's team says so whatever the client

@@ -110,18 +110,10 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 			*f.to = *f.from
 		}
 	}
-	if k.ModelLimits == nil {
-		k.ModelLimits = r.ModelLimits
-	}
-	if k.MCPLimits == nil {
-		k.MCPLimits = r.MCPLimits
-	}
-	if k.TagLimits == nil {
-		k.TagLimits = r.TagLimits
-	}
-	if k.BudgetFallbacks == nil {
-		k.BudgetFallbacks = r.BudgetFallbacks
-	}
+	fillMap(&k.ModelLimits, r.ModelLimits)
+	fillMap(&k.MCPLimits, r.MCPLimits)
+	fillMap(&k.TagLimits, r.TagLimits)
+	fillMap(&k.BudgetFallbacks, r.BudgetFallbacks)
 	if k.OutputHold == nil && k.ModelOutputHolds == nil {
 		k.OutputHold, k.ModelOutputHolds = r.OutputHold, r.ModelOutputHolds
 	}
@@ -138,6 +130,12 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 
 func fill[E any](to *[]E, from []E) {
 	if len(*to) == 0 {
+		*to = from
+	}
+}
+
+func fillMap[V any](to *map[string]V, from map[string]V) {
+	if *to == nil {
 		*to = from
 	}
 }

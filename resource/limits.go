@@ -31,8 +31,8 @@ func (p *Policy) LimitsOfMCP(s *MCPServer) (l Limits, ok bool) {
 	return l, ok
 }
 
-// validatePartLimits checks limits by what they are of.
-func validatePartLimits(field string, limits map[string]Limits) error {
+// validateLimitsOf checks limits by what they are of.
+func validateLimitsOf(field string, limits map[string]Limits) error {
 	for _, name := range sortedKeys(limits) {
 		if err := validName(field, name); err != nil {
 			return err
@@ -51,10 +51,10 @@ func (p *Policy) validatePartLimits() error {
 			return invalidf("mcp_limits."+server, "a call of an MCP server has no tokens; give rpm or parallel")
 		}
 	}
-	if err := validatePartLimits("mcp_limits", p.MCPLimits); err != nil {
+	if err := validateLimitsOf("mcp_limits", p.MCPLimits); err != nil {
 		return err
 	}
-	return validatePartLimits("tag_limits", p.TagLimits)
+	return validateLimitsOf("tag_limits", p.TagLimits)
 }
 
 func (l *Limits) validate(field string) error {

@@ -36,7 +36,7 @@ func (a *Allowance) validate() error {
 	if err := a.Limits.validate("limits"); err != nil {
 		return err
 	}
-	return validatePartLimits("model_limits", a.ModelLimits)
+	return validateLimitsOf("model_limits", a.ModelLimits)
 }
 
 // Policy is what an organization, a team, a project, a user, a key, a customer, a tag or a

@@ -221,6 +221,14 @@ func Regenerate(in records.Document, h http.Header) (client.Rotate, error) {
 	return req, Refuse(in, []string{"new_master_key"})
 }
 
+// otherNames are LiteLLM's names of fields of records that it calls otherwise, for errors about them.
+var otherNames = map[string]string{
+	"object_permission": "objects", "key_type": "type", "grace_period": "grace", "allowed_model_region": "region",
+	"mcp_rpm_limit": "mcp_limits", "tag_rpm_limit": "tag_limits", "allowed_passthrough_routes": "passthrough_routes",
+	"default_estimated_output_tokens": "default_output_hold", "default_estimated_output_tokens_per_model": "model_output_holds",
+	"enforced_file_expires_after": "file_expires_after", "enforced_batch_output_expires_after": "batch_output_expires_after",
+}
+
 // Renamed gives an error about a record's field the name that LiteLLM's clients know it by.
 func Renamed(err error) error {
 	e, ok := errors.AsType[*resource.Invalid](err)
@@ -233,25 +241,6 @@ func Renamed(err error) error {
 	if name := rotationNames[e.Field]; name != "" {
 		return invalid(name, e.Reason)
 	}
-	head := strings.IndexAny(e.Field+".", ".[")
-	for ours, theirs := range map[string]string{"objects": "object_permission", "type": "key_type", "grace": "grace_period"} {
-		if e.Field[:head] == ours {
-			return invalid(theirs+e.Field[head:], e.Reason)
-		}
-	}
-	if e.Field == "region" { // of a customer
-		return invalid("allowed_model_region", e.Reason)
-	}
-	for _, theirs := range []string{"file_expires_after", "batch_output_expires_after"} { // of a team
-		if e.Field[:head] == theirs {
-			return invalid("enforced_"+e.Field, e.Reason)
-		}
-	}
-	for theirs, ours := range policyNames {
-		if e.Field[:head] == ours {
-			return invalid(theirs+e.Field[head:], e.Reason)
-		}
-	}
 	if rest, ok := strings.CutPrefix(e.Field, "sessions."); ok {
 		for theirs, ours := range sessionFields {
 			if rest == ours {
@@ -259,9 +248,12 @@ func Renamed(err error) error {
 			}
 		}
 	}
-	for theirs, ours := range keyFields {
-		if e.Field[:head] == ours && theirs != ours {
-			return invalid(theirs+e.Field[head:], e.Reason)
+	head := strings.IndexAny(e.Field+".", ".[")
+	for _, names := range []map[string]string{otherNames, keyFields} {
+		for theirs, ours := range names {
+			if e.Field[:head] == ours {
+				return invalid(theirs+e.Field[head:], e.Reason)
+			}
 		}
 	}
 	return err

@@ -111,13 +111,6 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	return out, allowanceDoc(in, out, now)
 }
 
-// policyNames are LiteLLM's names of fields of policies that it calls otherwise, for errors about them.
-var policyNames = map[string]string{
-	"mcp_rpm_limit": "mcp_limits", "tag_rpm_limit": "tag_limits",
-	"default_estimated_output_tokens": "default_output_hold", "default_estimated_output_tokens_per_model": "model_output_holds",
-	"allowed_passthrough_routes": "passthrough_routes",
-}
-
 // partLimitsDoc reads the limits of single tags and MCP servers.
 func partLimitsDoc(in, out records.Document, now *resource.Policy) error {
 	for theirs, f := range partLimitFields {
