@@ -2,10 +2,12 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 type (
@@ -14,6 +16,11 @@ type (
 		Model    string   `query:"model" doc:"explain requests for this model"`
 		Customer string   `query:"customer" doc:"explain requests of this end user"`
 		Tags     []string `query:"tags" doc:"explain requests with these tags"`
+	}
+	customerEffectiveInput struct {
+		RefInput
+		Model string   `query:"model" doc:"explain requests for this model"`
+		Tags  []string `query:"tags" doc:"explain requests with these tags"`
 	}
 	effectiveOutput struct {
 		Body *client.Effective
@@ -28,5 +35,16 @@ func (s *Server) registerEffective() {
 				return nil, s.problem(err)
 			}
 			return &effectiveOutput{Body: s.rs.Effective(k, records.Asked{Model: in.Model, Customer: in.Customer, Tags: in.Tags})}, nil
+		})
+	register(s, "explain-customer", http.MethodGet, "/customers/{id}/effective", "What an end user may do now, with the budget that he is given if he has none of his own, and what refuses his requests",
+		func(ctx context.Context, in *customerEffectiveInput) (*effectiveOutput, error) {
+			by, id := callerOf(ctx), in.Ref
+			switch c, err := s.rs.Customers.One(by, id); {
+			case err == nil:
+				id = c.ID
+			case !errors.Is(err, resource.ErrNotFound) || !by.Who.MayRead(): // whoever may read all may ask about one without a record
+				return nil, s.problem(err)
+			}
+			return &effectiveOutput{Body: s.rs.EffectiveCustomer(id, records.Asked{Model: in.Model, Tags: in.Tags})}, nil
 		})
 }

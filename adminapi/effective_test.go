@@ -35,7 +35,7 @@ func TestEffective(t *testing.T) {
 	h.Must("POST", "/api/v1/projects", `{"id":"p1","name":"search","team_id":"t1","budgets":[{"tokens":1000,"usd":0,"per":"day"}]}`)
 	h.Must("POST", "/api/v1/users", `{"id":"u1","models":["demo"],"model_limits":{"demo":{"rpm":3}}}`)
 	h.Must("POST", "/api/v1/teams/t1/members", `{"user_id":"u1","allowed_ips":["10.1.0.0/16"]}`)
-	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1","routes":["/v1/chat/*"],"aliases":{"gpt":"demo"},"budgets":[{"usd":2,"per":"day"}]}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1","tag_limits":{"batch":{"rpm":2}},"mcp_limits":{"git":{"rpm":0}},"budget_fallbacks":{"demo":["mini"]},"routes":["/v1/chat/*"],"aliases":{"gpt":"demo"},"budgets":[{"usd":2,"per":"day"}]}`)
 	h.Must("POST", "/api/v1/customers", `{"id":"c1","blocked":true}`)
 	c := h.Client(adminapitest.MasterKey)
 	effective := func(query string) client.Effective {
@@ -76,9 +76,12 @@ func TestEffective(t *testing.T) {
 		t.Errorf("budgets (-want +got):\n%s", d)
 	}
 	for _, l := range e.Limits {
-		limits = append(limits, fmt.Sprint(l.Limit, " ", l.Model, " ", l.Value, " ", l.Level.Kind))
+		limits = append(limits, fmt.Sprint(l.Limit, " ", l.Model, l.Tag, l.MCPServer, " ", l.Value, " ", l.Level.Kind))
 	}
-	if d := cmp.Diff([]string{"rpm  10 team", "tpm  5 team", "rpm demo 3 user"}, limits); d != "" {
+	if f := e.Models.BudgetFallbacks; len(f) != 1 || f[0].Model != "demo" || strings.Join(f[0].Instead, " ") != "mini" || f[0].Level.Kind != "key" {
+		t.Errorf("budget fallbacks: %+v", f)
+	}
+	if d := cmp.Diff([]string{"rpm  10 team", "tpm  5 team", "rpm git 0 key", "rpm batch 2 key", "rpm demo 3 user"}, limits); d != "" {
 		t.Errorf("limits (-want +got):\n%s", d)
 	}
 	for query, want := range map[string][]string{
@@ -100,6 +103,58 @@ func TestEffective(t *testing.T) {
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" || e.Allowed {
 		t.Errorf("blocked levels (-want +got):\n%s", d)
+	}
+}
+
+// TestEffective_customer: who has no budget of his own is shown the one that he is given, with a record or without.
+func TestEffective_customer(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b1","name":"tier","terms":{"usd":5,"per":"day"},"limits":{"rpm":9}}`)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b2","name":"of teams","terms":{"usd":7,"per":"week"}}`)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","name":"t1","customer_budget":"of teams"}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"plain"}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k2","name":"of the team","team_id":"t1"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"ada"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"own","blocked":true,"budgets":[{"usd":3,"per":"month"}]}`)
+	shown := func(path string) string {
+		t.Helper()
+		var out []string
+		got := h.Must("GET", "/api/v1/"+path, "")
+		for _, b := range got["budgets"].([]any) {
+			b := b.(map[string]any)
+			out = append(out, fmt.Sprint(b["level"].(map[string]any)["kind"], " ", b["shared"], " ", b["left"]))
+		}
+		for _, l := range got["limits"].([]any) {
+			l := l.(map[string]any)
+			out = append(out, fmt.Sprint(l["limit"], " ", l["value"]))
+		}
+		return strings.Join(out, ", ")
+	}
+	if got := shown("customers/ada/effective"); got != "" {
+		t.Errorf("nobody gives one a budget: got %s", got)
+	}
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
+	for path, want := range map[string]string{
+		"customers/ada/effective":              "customer tier 5, rpm 9",
+		"customers/nobody/effective?model=x":   "customer tier 5, rpm 9",
+		"customers/own/effective":              "customer <nil> 3",
+		"keys/plain/effective?customer=ada":    "customer tier 5, rpm 9",
+		"keys/plain/effective?customer=nobody": "customer tier 5, rpm 9",
+		"keys/k2/effective?customer=nobody":    "customer of teams 7",
+		"keys/k2/effective?customer=own":       "customer <nil> 3",
+		"keys/plain/effective":                 "",
+	} {
+		if got := shown(path); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	if got := h.Must("GET", "/api/v1/customers/own/effective", ""); got["allowed"] != false {
+		t.Errorf("a blocked one: got %v", got)
+	}
+	secret, _ := h.Must("POST", "/api/v1/keys", `{"name":"reader"}`)["secret"].(string)
+	if a := h.Call(secret, "GET", "/api/v1/customers/nobody/effective", ""); a.Status == 200 {
+		t.Errorf("a key for inference: got %d %s", a.Status, a.Body)
 	}
 }
 

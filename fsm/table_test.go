@@ -235,10 +235,10 @@ func samples(t testing.TB) []fsm.Command {
 			RotateAt: 4, RotatedAt: 5, Next: &resource.NextSecret{Hash: h2, Hint: "sk-...efgh", At: 6, Sealed: sealed},
 			Turns: []resource.Turn{{Op: h1, Before: h2}},
 			Access: resource.Access{
-				Type: resource.TypeManagement, Permissions: map[string]bool{"get_spend_routes": true}, PassThrough: []string{"/x"}, DeniedPassThrough: []string{"/y"},
+				Type: resource.TypeManagement, Permissions: map[string]bool{"get_spend_routes": true},
 				Prompts: []string{"p"}, CacheControls: []string{"ttl"}, IncreaseCap: new(resource.Money(1)),
 			},
-			Policy: resource.Policy{Objects: &resource.Objects{
+			Policy: resource.Policy{PassThrough: []string{"/x"}, DeniedPassThrough: []string{"/y"}, Objects: &resource.Objects{
 				MCPServers: []string{"a"}, MCPAccessGroups: []string{"b"}, MCPTools: map[string][]string{"a": {"c"}}, MCPToolsets: []string{"d"}, BlockedTools: []string{"e"},
 				VectorStores: []string{"f"}, Agents: []string{"g"}, AgentAccessGroup: []string{"h"}, SearchTools: []string{"i"}, Skills: []string{"j"},
 			}},

@@ -3,7 +3,8 @@ package llm
 // Count is what a limit, a budget or a bound on sizes had counted when it refused a request.
 type Count struct {
 	Of    string `json:"of"`             // "rpm", "tpm", "parallel", …, a budget's name, or "request_bytes", "response_bytes"
-	Part  string `json:"part,omitempty"` // "model", "session", "unpriced": which of the holder's; "": those of all requests
+	Part  string `json:"part,omitempty"` // "model", "session", "tag", "mcp_server", "unpriced": which of the holder's; "": those of all requests
+	Name  string `json:"name,omitempty"` // the tag
 	Unit  string `json:"unit,omitempty"` // of a budget
 	Limit int64  `json:"limit"`
 	Left  int64  `json:"left"`
@@ -15,6 +16,8 @@ type Count struct {
 const (
 	PartModel    = "model"
 	PartSession  = "session"
+	PartTag      = "tag"
+	PartMCP      = "mcp_server"
 	PartUnpriced = "unpriced"
 
 	CountRequestBytes  = "request_bytes"

@@ -274,6 +274,19 @@ func TestMCP(t *testing.T) {
 			return err == nil && got.Spend == 500_000_000
 		})
 	})
+	t.Run("a limit of one server", func(t *testing.T) {
+		k := c.Key(0, fields{"name": "slow", "objects": fields{"mcp_servers": []string{"r", "local"}}, "mcp_limits": fields{"remote": fields{"rpm": 1}}})
+		c.Sync(c.Nodes[0].Admin())
+		for i := range 2 {
+			s := mcpSession(t, at(i, "/mcp"), k.Secret, nil)
+			if got, err := callText(t, s, "r-echo", fields{"text": "hi"}); (err == nil) != (i == 0) || err != nil && !strings.Contains(err.Error(), "for one MCP server") {
+				t.Errorf("call at node %d: got %q, %v", i, got, err)
+			}
+			if got, err := callText(t, s, "local-pid", fields{}); err != nil {
+				t.Errorf("another server at node %d: got %q, %v", i, got, err)
+			}
+		}
+	})
 	t.Run("a process", func(t *testing.T) {
 		s := mcpSession(t, at(0, "/mcp"), all.Secret, nil)
 		first, err := callText(t, s, "local-pid", fields{})

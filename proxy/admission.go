@@ -31,7 +31,9 @@ func (c *Call) estimate() {
 // that it passes.
 func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	c.estimate()
-	c.limiting = ratelimit.Request{Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session, Input: c.quote.Prompt, Output: c.quote.Output}
+	c.limiting = ratelimit.Request{
+		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session, Tags: c.fields.Tags, Input: c.quote.Prompt, Output: c.quote.Output,
+	}
 	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err
@@ -40,9 +42,19 @@ func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	return nil
 }
 
-// reserveBudget is the step that holds the estimated cost. If that does not fit, but the
-// budget says clamp and has room, the request's maximum is lowered to what does.
+// reserveBudget is the step that holds the estimated cost, of the model that was asked for or, where the budget of
+// that is spent, of one that takes its place.
 func reserveBudget(ctx context.Context, s *Server, c *Call) error {
+	err := s.reserveMoney(ctx, c)
+	if err != nil && c.mayMove() {
+		return s.takePlace(ctx, c, err)
+	}
+	return err
+}
+
+// reserveMoney holds the estimated cost. If that does not fit, but the budget says clamp and has room, the
+// request's maximum is lowered to what does.
+func (s *Server) reserveMoney(ctx context.Context, c *Call) error {
 	r := c.quoting()
 	if err := checkPriced(c, &r); err != nil {
 		return err

@@ -51,7 +51,8 @@ type Call struct {
 	form       *form.Form // of which body is a view; nil: the body came as it is
 	fields     llm.Fields
 	model      *resource.Model
-	wished     []string // fallbacks, as the client names them
+	spent      *resource.Model // that was asked for, whose budget is spent: model takes its place; nil: none
+	wished     []string        // fallbacks, as the client names them
 	quote      quote.Quote
 	clamp      int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota      Quota // of the limits, if limited

@@ -32,6 +32,9 @@ func planAttempts(ctx context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if c.spent != nil { // which may be a fallback of the model in its place
+		plan = slices.DeleteFunc(plan, func(t router.Target) bool { return t.Model.Name == c.spent.Name })
+	}
 	if len(plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer.", RetryAfter: time.Second}
 	}

@@ -64,9 +64,9 @@ func (f budgetsFunc) Room(budget.Request) (budget.Amounts, bool) { return budget
 
 // hold counts how it ended.
 type hold struct {
-	taken, settled, released int
-	tokens                   int64
-	cost                     resource.Money
+	taken, settled, released, withdrawn int
+	tokens                              int64
+	cost                                resource.Money
 }
 
 func (h *hold) Quota() proxy.Quota {
@@ -74,6 +74,7 @@ func (h *hold) Quota() proxy.Quota {
 }
 func (h *hold) Settle(in, out int64) { h.settled++; h.tokens = in + out }
 func (h *hold) Release()             { h.released++ }
+func (h *hold) Withdraw()            { h.withdrawn++ }
 
 type moneyHold struct {
 	hold

@@ -198,7 +198,7 @@ func checkKept(ctx context.Context, s *Server, c *Call) error {
 	if c.here {
 		return checkCustomer(ctx, s, c)
 	}
-	if err := passAllowed(c); err != nil {
+	if err := passAllowed(c, c.levels); err != nil {
 		return err
 	}
 	return checkPolicies(ctx, s, c)
@@ -316,6 +316,9 @@ func createFile(ctx context.Context, s *Server, c *Call) error {
 		}
 		u.Seconds = n
 	}
+	if t := c.who.Team; t != nil && t.FileExpiry != nil {
+		u.Seconds = t.FileExpiry.Seconds
+	}
 	f, err := s.store.files.Create(ctx, u)
 	if err != nil {
 		return err
@@ -375,6 +378,9 @@ func createBatch(ctx context.Context, s *Server, c *Call) error {
 	r, err := batch.ReadRequest(c.body)
 	if err != nil {
 		return err
+	}
+	if t := c.who.Team; t != nil && t.BatchOutputExpiry != nil {
+		r.Expires = t.BatchOutputExpiry
 	}
 	address := ""
 	if a := policy.ClientAddress(c.peer, c.header, c.cat.Settings().TrustedProxies); a.IsValid() {

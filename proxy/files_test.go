@@ -249,6 +249,60 @@ func TestFiles_relayed(t *testing.T) {
 	}
 }
 
+// A team's expiry is forced on what its keys make, here and at a provider, whatever they say.
+func TestFiles_expiry(t *testing.T) {
+	t.Parallel()
+	m := newMakers(t, func(r *rig) {
+		r.tables.Teams[0].FileExpiry = &resource.Expiry{Anchor: "created_at", Seconds: 7200}
+		r.tables.Teams[0].BatchOutputExpiry = &resource.Expiry{Anchor: "created_at", Seconds: 3600}
+	})
+	forced := `name="expires_after[anchor]"` + "\r\n\r\ncreated_at\r\n"
+	send := func(key, path string, pairs ...string) string {
+		t.Helper()
+		body, kind := uploadOf(t, pairs...)
+		res, got := m.send(t.Context(), "POST", path, body, header("Content-Type", kind), as(key)) //nolint:bodyclose // send closes it
+		if res.StatusCode != 200 {
+			t.Fatalf("%s: got %d %s", path, res.StatusCode, got)
+		}
+		return got
+	}
+	for path, to := range map[string]string{"/v1/files": "openai", "/openai/v1/files": ""} {
+		send(goodKey, path, "purpose", "user_data", "custom_llm_provider", to, "expires_after[anchor]", "created_at", "expires_after[seconds]", "2592000")
+		if sent := m.last(); strings.Count(sent, forced) != 1 || !strings.Contains(sent, `name="expires_after[seconds]"`+"\r\n\r\n7200\r\n") || strings.Contains(sent, "2592000") || !strings.Contains(sent, "{}\n") {
+			t.Errorf("%s: sent %s", path, sent)
+		}
+	}
+	send(strangeKey, "/v1/files", "purpose", "user_data", "custom_llm_provider", "openai")
+	if sent := m.last(); strings.Contains(sent, "expires_after") {
+		t.Errorf("another team's key: sent %s", sent)
+	}
+	for body, want := range map[string]string{
+		`{"input_file_id":"file-of-theirs","endpoint":"/v1/embeddings","completion_window":"24h","model":"demo","output_expires_after":{"anchor":"created_at","seconds":9999}}`: `"output_expires_after":{"anchor":"created_at","seconds":3600}}`,
+		`{"input_file_id":"file-of-theirs","endpoint":"/v1/embeddings","completion_window":"24h","custom_llm_provider":"openai"}`:                                               `"output_expires_after":{"anchor":"created_at","seconds":3600}}`,
+	} {
+		res, got := m.send(t.Context(), "POST", "/v1/batches", body) //nolint:bodyclose // send closes it
+		if sent := m.last(); res.StatusCode != 200 || !strings.HasSuffix(sent, want) || strings.Contains(sent, "9999") {
+			t.Errorf("a batch: got %d %s, sent %s", res.StatusCode, got, sent)
+		}
+	}
+	var f struct {
+		ID        string
+		CreatedAt int64 `json:"created_at"`
+		ExpiresAt int64 `json:"expires_at"`
+	}
+	if err := json.Unmarshal([]byte(send(goodKey, "/v1/files", "purpose", "batch")), &f); err != nil || f.ExpiresAt != f.CreatedAt+7200 {
+		t.Errorf("a file that stays here: got %+v, %v", f, err)
+	}
+	res, got := m.send(t.Context(), "POST", "/v1/batches", `{"input_file_id":"`+f.ID+`","endpoint":"/v1/embeddings","completion_window":"24h"}`) //nolint:bodyclose // send closes it
+	var b struct{ ID string }
+	if err := json.Unmarshal([]byte(got), &b); err != nil || res.StatusCode != 200 {
+		t.Fatalf("got %d %s", res.StatusCode, got)
+	}
+	if a, _, err := m.cfg.Artifacts.Get(t.Context(), b.ID); err != nil || a.Batch.OutputSeconds != 3600 {
+		t.Errorf("a batch that runs here: got %+v, %v", a, err)
+	}
+}
+
 // What stays here costs nothing, leaves no record, and is the owner's alone.
 func TestFiles_here(t *testing.T) {
 	t.Parallel()

@@ -83,8 +83,11 @@ func (s *Server) routeHeaders(c *Call, h *reply.Headers) {
 	}
 	h.Add("X-Conclave-Model", reply.Text(r.target.Model.Name))
 	h.Add("X-Litellm-Model-Group", reply.Text(r.target.Model.Name))
-	if r.target.Model != c.model {
+	if r.target.Model != c.model || c.spent != nil {
 		h.Add("X-Litellm-Attempted-Fallbacks", "1")
+	}
+	if c.spent != nil {
+		h.Add("X-Conclave-Budget-Spent", reply.Text(c.spent.Name))
 	}
 	if c.settled && r.priced {
 		h.Money("X-Conclave-Cost", r.cost)

@@ -3,9 +3,11 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
@@ -79,7 +81,11 @@ func (c *Call) formAt(model string, file func([]byte) []byte) ([][]byte, error) 
 	if err != nil {
 		return nil, guardFailed("A guardrail changed a form where it cannot be changed.", err)
 	}
-	return c.form.Pieces(form.Edits{Model: model, Drop: c.drops(), Texts: texts, File: file}), nil
+	edits := form.Edits{Model: model, Drop: c.drops(), Texts: texts, File: file}
+	if e, _ := c.forcedExpiry(); e != nil {
+		edits.Drop, edits.Add = slices.Concat(edits.Drop, pass.ExpiryFields), pass.ExpiryForm(e)
+	}
+	return c.form.Pieces(edits), nil
 }
 
 // speaksEvents says whether a request for speech wants events.

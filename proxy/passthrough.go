@@ -57,14 +57,14 @@ func authenticatePass(ctx context.Context, s *Server, c *Call) error {
 			Message: "The provider would answer with a secret of its own, whose use nobody limits or pays for here. POST /v1/realtime/client_secrets makes one of the gateway's.",
 		}
 	}
-	return passAllowed(c)
+	return passAllowed(c, c.levels)
 }
 
-// passAllowed refuses what the key may not pass through.
-func passAllowed(c *Call) error {
-	if !pass.Allowed(c.who.Key, c.path) {
+// passAllowed refuses what one of the levels may not pass through.
+func passAllowed(c *Call, levels []resource.Level) error {
+	if l := pass.Refuser(levels, c.path); l != nil {
 		return &llm.Error{
-			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed", Scope: resource.HolderKey, Entity: c.who.Key.ID,
+			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed", Scope: l.Kind, Entity: l.ID,
 			Message: "The API key may not pass requests through to " + c.path + ".",
 		}
 	}
@@ -288,12 +288,31 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		c.attempt.Body = pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops())
-		if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
-			c.attempt.Body = pass.RenameOrdered(c.attempt.Body, c.namesAt(d))
-		}
+		c.attempt.Body = c.ordered(pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops()), d)
 	}
 	return &c.attempt, nil
+}
+
+// ordered is a body with what it orders as the provider is to see it: the models' names there, and the expiry that the
+// key's team forces.
+func (c *Call) ordered(body []byte, d *view.Deployment) []byte {
+	if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
+		body = pass.RenameOrdered(body, c.namesAt(d))
+	}
+	if e, field := c.forcedExpiry(); e != nil {
+		body = pass.WithExpiry(body, field, e)
+	}
+	return body
+}
+
+// forcedExpiry is when what the request makes at its provider expires, if the key's team says so whatever the client
+// does, and the field in which JSON says it.
+func (c *Call) forcedExpiry() (*resource.Expiry, string) {
+	t := c.who.Team
+	if c.route.prefix == nil || c.configured != nil || t == nil || t.FileExpiry == nil && t.BatchOutputExpiry == nil {
+		return nil, ""
+	}
+	return pass.Expires(c.result.target.Deployment.Provider, c.method, c.rest, t.FileExpiry, t.BatchOutputExpiry)
 }
 
 // namesAt gives the models' names at the provider of a deployment: those of the gateway's models that have a deployment of

@@ -115,7 +115,7 @@ func (s *Server) admitCustomer(c *Call) error {
 	if record != nil {
 		c.instead, c.region = record.DefaultModel, record.Region
 	}
-	l, none, ok := c.cat.CustomerLevel(id, record, c.who.Key)
+	l, none, ok := c.cat.CustomerLevel(id, record, c.who)
 	if !ok {
 		return policy.NoBudget()
 	}
@@ -148,6 +148,11 @@ func (s *Server) checkAdded(c *Call, added []resource.Level) error {
 	}
 	if err := policy.CheckRoute(added, c.route.name, c.path); err != nil {
 		return err
+	}
+	if c.route.prefix != nil && !c.here {
+		if err := passAllowed(c, added); err != nil {
+			return err
+		}
 	}
 	set := c.cat.Settings()
 	if err := policy.CheckSource(c.peer, c.header, set, added); err != nil {

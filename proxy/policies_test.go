@@ -131,9 +131,9 @@ func TestLevels(t *testing.T) {
 		{Meta: resource.Meta{ID: "ag_2"}, Name: "unlimited", Models: []string{"demo"}},
 		{Meta: resource.Meta{ID: "ag_3"}, Name: "of others", Models: []string{"other"}, Allowance: resource.Allowance{BudgetID: "b"}},
 	}
-	var limits, money, sessions string
+	var limits, money, sessions, tags string
 	r.cfg.Limits = limiterFunc(func(q *ratelimit.Request) (proxy.LimitHold, error) {
-		limits, sessions = levelsOf(q.Levels), q.Session
+		limits, sessions, tags = levelsOf(q.Levels), q.Session, strings.Join(q.Tags, " ")
 		r.limit.taken++
 		return &r.limit, nil
 	})
@@ -145,8 +145,8 @@ func TestLevels(t *testing.T) {
 	body := with(`"user":"alice","metadata":{"tags":["batch","unknown"],"litellm_session_id":"s1"}`)
 	want := "team/team_1 key/key_good customer/alice tag/batch tag/of-team model/model_demo access_group/ag_1"
 	for range 2 { // the second finds a used array
-		if w := r.do("POST", chatPath, body); w.Code != 200 || limits != want || money != want || sessions != "s1 s1" {
-			t.Fatalf("got %d %s\nlimits %s\nbudget %s\nwant   %s\nsessions %s", w.Code, w.Body, limits, money, want, sessions)
+		if w := r.do("POST", chatPath, body); w.Code != 200 || limits != want || money != want || sessions != "s1 s1" || tags != "batch unknown of-team" {
+			t.Fatalf("got %d %s\nlimits %s\nbudget %s\nwant   %s\nsessions %s\ntags %s", w.Code, w.Body, limits, money, want, sessions, tags)
 		}
 	}
 	rec := r.journal.settled[0]

@@ -82,6 +82,9 @@ type limitOf struct{ *purseHold }
 
 func (h limitOf) Settle(int64, int64) { h.count(0) }
 
+// Withdraw ends the hold; nothing was used.
+func (h limitOf) Withdraw() { h.Release() }
+
 func (h *purseHold) count(cost resource.Money) {
 	h.p.mu.Lock()
 	defer h.p.mu.Unlock()

@@ -70,6 +70,9 @@ func (c *Call) facts(e *llm.Error) facts.Facts {
 	if c.route.name != c.path {
 		f.Route = c.route.name
 	}
+	if c.spent != nil {
+		f.Spent = c.spent.Name
+	}
 	if c.length < 0 && c.buf != nil {
 		f.Size = int64(len(c.buf.Bytes()))
 	}

@@ -105,6 +105,12 @@ func policyOf(r *rand.Rand) resource.Policy {
 				[]resource.Terms{{Requests: new(int64(2)), Per: resource.PerHour}}, []resource.Terms{{USD: resource.Dollar, Name: "priced", Unpriced: resource.UnpricedDeny}})
 		},
 		func() { p.BudgetID = "shared" },
+		func() { p.TagLimits = map[string]resource.Limits{"level": {RPM: new(pick(r, int64(0), 1))}} },
+		func() {
+			p.Budgets = []resource.Terms{{Name: "of_demo", USD: 1, Models: []string{"demo"}}}
+			p.BudgetFallbacks = map[string][]string{"demo": {"gone", pick(r, "other", "nick")}}
+		},
+		func() { p.OutputHold = new(int64(7)) },
 		func() { p.ExpiresAt = resource.At(time.Now().Add(pick(r, -time.Hour, time.Hour))) },
 	} {
 		if one(r, 40) {

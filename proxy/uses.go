@@ -142,6 +142,9 @@ func (noLimit) Settle(int64, int64) {}
 // Release implements LimitHold.
 func (noLimit) Release() {}
 
+// Withdraw implements LimitHold.
+func (noLimit) Withdraw() {}
+
 // refuse ends a call that was refused, and returns why as the client may hear it.
 func (g *session) refuse(c *Call, err error) error {
 	e := g.s.final(c, err)

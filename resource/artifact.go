@@ -105,6 +105,8 @@ type BatchJob struct {
 	ErrorFile  string         `json:"error_file,omitempty"`
 	Problems   []BatchProblem `json:"problems,omitempty"` // why it failed
 	Moments    BatchMoments   `json:"moments,omitzero"`
+
+	OutputSeconds int64 `json:"output_seconds,omitempty"` // after which the files of answers expire; 0: with the batch
 }
 
 // BatchMoments are when a batch came to its states.
@@ -204,6 +206,8 @@ func (b *BatchJob) validate() error {
 		return invalidf("input_file", "%q is no id of a file", b.InputFile)
 	case len(b.Metadata) > maxBatchMetadata:
 		return invalidf("metadata", "may have at most %d bytes", maxBatchMetadata)
+	case b.OutputSeconds != 0 && (b.OutputSeconds < MinExpiry || b.OutputSeconds > MaxExpiry):
+		return invalidf("output_seconds", "%d is not between %d and %d", b.OutputSeconds, MinExpiry, MaxExpiry)
 	case len(b.Problems) > maxBatchProblems:
 		return invalidf("problems", "are more than %d", maxBatchProblems)
 	case b.Next < 0 || b.Next > b.Total || len(b.Asked) > MaxBatchParallel || len(b.Again) > MaxBatchParallel:

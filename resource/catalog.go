@@ -57,8 +57,8 @@ type Catalog struct {
 	passThrough []*PassThrough     // by name
 	prompts     map[string]*Prompt // by name
 	groups      map[string]*AccessGroup
-	limiting    []*AccessGroup // those with budgets or limits, by name
-	customers   *Allowance     // of end users who have no budgets of their own; nil: nothing, or what it names is not there
+	limiting    []*AccessGroup        // those with budgets or limits, by name
+	given       map[string]*Allowance // the shared budgets as end users are given them who have none of their own, by id and name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -116,10 +116,7 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	c.wild = newWildcards(t.Models)
 	c.tables = t
-	if b, ok := c.Shared(c.settings.CustomerBudget); ok && c.settings.CustomerBudget != "" {
-		a := b.Given()
-		c.customers = &a
-	}
+	c.given = givenOf(t.Budgets)
 	return c
 }
 

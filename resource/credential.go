@@ -3,10 +3,11 @@ package resource
 // Credential is a provider's secret that deployments share.
 type Credential struct {
 	Meta
-	Name     string  `json:"name,omitempty"` // unique
-	Provider string  `json:"provider,omitempty"`
-	APIKey   *Sealed `json:"api_key,omitempty"`
-	APIBase  string  `json:"api_base,omitempty"` // for deployments that name none
+	Name        string  `json:"name,omitempty"`         // unique
+	DisplayName string  `json:"display_name,omitempty"` // for people; nothing is found by it
+	Provider    string  `json:"provider,omitempty"`
+	APIKey      *Sealed `json:"api_key,omitempty"`
+	APIBase     string  `json:"api_base,omitempty"` // for deployments that name none
 	// Options are what else the provider wants to know, such as "region", "project" or
 	// "api_version"; Secrets are those of it that nobody may see.
 	Options map[string]string  `json:"options,omitempty"`
@@ -24,6 +25,11 @@ func (c *Credential) Canonicalize() {}
 func (c *Credential) Validate() error {
 	if err := validName("name", c.Name); err != nil {
 		return err
+	}
+	if c.DisplayName != "" {
+		if err := validName("display_name", c.DisplayName); err != nil {
+			return err
+		}
 	}
 	if c.Provider != "" {
 		if err := validName("provider", c.Provider); err != nil {

@@ -40,11 +40,24 @@ var grants = []struct {
 }{
 	{"models", modelsOf, (*Grant).overModels},
 	{"aliases", aliasesOf, (*Grant).overAliases},
-	{"routes", func(p *Policy) any { return p.Routes }, (*Grant).overRoutes},
+	{"routes", func(p *Policy) any { return p.Routes }, func(_ *Grant, c, p *Policy) string { return overRoutes(c.Routes, p.Routes) }},
+	{"passthrough_routes", func(p *Policy) any { return p.PassThrough }, func(_ *Grant, c, p *Policy) string {
+		return overRoutes(c.PassThrough, p.PassThrough)
+	}},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, (*Grant).overAddresses},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).overBudgets},
 	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
-	{"model_limits", func(p *Policy) any { return p.ModelLimits }, (*Grant).overModelLimits},
+	{"model_limits", func(p *Policy) any { return p.ModelLimits }, func(_ *Grant, c, p *Policy) string {
+		return overParts(c.ModelLimits, func(model string) Limits { return p.ModelLimits[model] }, c, p)
+	}},
+	{"mcp_limits", func(p *Policy) any { return p.MCPLimits }, func(g *Grant, c, p *Policy) string {
+		return overParts(c.MCPLimits, g.mcpLimits(p), c, p)
+	}},
+	{"tag_limits", func(p *Policy) any { return p.TagLimits }, func(_ *Grant, c, p *Policy) string {
+		return overParts(c.TagLimits, func(tag string) Limits { return p.TagLimits[tag] }, c, p)
+	}},
+	{"budget_fallbacks", func(p *Policy) any { return []any{p.BudgetFallbacks, p.Aliases, p.Models, p.AccessGroupIDs} }, (*Grant).overBudgetFallbacks},
+	{"default_output_hold", holdsOf, (*Grant).overHolds},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
 	{"objects", objectsOf, (*Grant).overObjects},
 	{"expires_at", func(p *Policy) any { return p.ExpiresAt }, func(_ *Grant, c, p *Policy) string { return later(c.ExpiresAt, p.ExpiresAt) }},
@@ -196,9 +209,9 @@ func (g *Grant) covers(list []string, entry string) bool {
 	return AllowsModel(list, entry, g.Groups(entry)...)
 }
 
-func (g *Grant) overRoutes(child, parent *Policy) string {
-	for _, r := range child.Routes {
-		if !AllowsRoute(parent.Routes, r) {
+func overRoutes(child, parent []string) string {
+	for _, r := range child {
+		if !AllowsRoute(parent, r) {
 			return fmt.Sprintf("%q", r)
 		}
 	}
@@ -331,18 +344,28 @@ func lower(a, b *int64) *int64 {
 	return a
 }
 
-func (g *Grant) overModelLimits(child, parent *Policy) string {
-	for _, m := range sortedKeys(child.ModelLimits) {
-		c, p := child.ModelLimits[m], parent.ModelLimits[m]
-		bound := Limits{
-			RPM: lower(p.RPM, parent.Limits.RPM), TPM: lower(p.TPM, parent.Limits.TPM), Parallel: lower(p.Parallel, parent.Limits.Parallel),
-			InputTPM: lower(p.InputTPM, parent.Limits.InputTPM), OutputTPM: lower(p.OutputTPM, parent.Limits.OutputTPM),
-		}
+// overParts finds a limit of one model, MCP server or tag, of those of the child, that is over what the parent has
+// for that or for all requests.
+func overParts(parts map[string]Limits, of func(part string) Limits, child, parent *Policy) string {
+	for _, part := range sortedKeys(parts) {
+		c, p := parts[part], of(part)
+		bound := p.lower(&parent.Limits)
 		if more := c.over(&child.Limits, &bound); more != "" {
-			return m + ": " + more
+			return part + ": " + more
 		}
 	}
 	return ""
+}
+
+// mcpLimits finds a policy's limits of an MCP server by anything that it is called.
+func (g *Grant) mcpLimits(p *Policy) func(server string) Limits {
+	return func(server string) (l Limits) {
+		for _, name := range g.Called.names(server) {
+			own := p.MCPLimits[name]
+			l = l.lower(&own)
+		}
+		return l
+	}
 }
 
 func (g *Grant) overSessions(child, parent *Policy) string {

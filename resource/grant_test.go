@@ -89,9 +89,55 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 		}
 	}
 	p.Tags = some(r, universeTags)
+	randomParts(r, p)
 	p.MaxRequestMB = maybe(r, 4)
 	p.ExpiresAt = resource.Time(r.IntN(4))
 	return p
+}
+
+// randomParts gives a policy limits of single tags and MCP servers, fallbacks of budgets and holds.
+func randomParts(r *rand.Rand, p *resource.Policy) {
+	if r.IntN(2) == 0 {
+		p.TagLimits = map[string]resource.Limits{"eu": {RPM: maybe(r, 4), TPM: maybe(r, 4)}}
+	}
+	if r.IntN(2) == 0 { // under any of the names that a server has
+		p.MCPLimits = map[string]resource.Limits{[]string{"git", "g", "id-git"}[r.IntN(3)]: {RPM: maybe(r, 4), Parallel: maybe(r, 4)}}
+	}
+	if r.IntN(3) == 0 {
+		p.BudgetFallbacks = map[string][]string{"claude": {universeNames[r.IntN(4)]}}
+	}
+	if r.IntN(3) == 0 {
+		n := 1 + r.Int64N(4)
+		p.OutputHold = &n
+	}
+	if r.IntN(3) == 0 {
+		p.ModelOutputHolds = map[string]int64{"gpt": 1 + r.Int64N(4)}
+	}
+}
+
+// rpmOf is a policy's limit of calls of the server git, by whatever name.
+func rpmOf(p *resource.Policy) *int64 {
+	l, _ := p.LimitsOfMCP(&resource.MCPServer{Meta: resource.Meta{ID: "id-git"}, Name: "git", Alias: "g"})
+	return l.RPM
+}
+
+// fallsTo finds a model that budget fallbacks of the child lead to, as requests read their names, and that the parent
+// has not.
+func fallsTo(c, p *resource.Policy) string {
+	for _, names := range c.BudgetFallbacks {
+		for _, name := range names {
+			to := name
+			if alias := c.Aliases[name]; alias != "" {
+				to = alias
+			} else if alias := p.Aliases[name]; alias != "" {
+				to = alias
+			}
+			if _, known := universeModels[to]; known && reaches(c, to) && !reaches(p, to) {
+				return to
+			}
+		}
+	}
+	return ""
 }
 
 func check(child, parent *resource.Policy) error {
@@ -141,11 +187,21 @@ func exceeds(c, p *resource.Policy) string {
 	for name, f := range map[string][2]*int64{
 		"rpm": {c.Limits.RPM, p.Limits.RPM}, "tpm": {c.Limits.TPM, p.Limits.TPM}, "parallel": {c.Limits.Parallel, p.Limits.Parallel},
 		"input_tpm": {low(c.Limits.InputTPM, c.Limits.TPM), p.Limits.InputTPM}, "output_tpm": {low(c.Limits.OutputTPM, c.Limits.TPM), p.Limits.OutputTPM},
+		"rpm of eu":  {low(c.TagLimits["eu"].RPM, c.Limits.RPM), p.TagLimits["eu"].RPM},
+		"rpm of git": {low(rpmOf(c), c.Limits.RPM), rpmOf(p)},
 		"rpm of gpt": {low(c.ModelLimits["gpt"].RPM, c.Limits.RPM), p.ModelLimits["gpt"].RPM}, "max_request_mb": {c.MaxRequestMB, p.MaxRequestMB},
 	} {
 		if more(f[0], f[1]) {
 			return name
 		}
+	}
+	for _, model := range []string{"gpt", "claude"} {
+		if h := c.HoldFor(model); h != 0 && h < p.HoldFor(model) {
+			return "hold of " + model
+		}
+	}
+	if to := fallsTo(c, p); to != "" {
+		return "fallback to " + to
 	}
 	if c.ExpiresAt != 0 && p.ExpiresAt != 0 && c.ExpiresAt > p.ExpiresAt {
 		return "expires_at"

@@ -22,15 +22,30 @@ var bounds = []struct {
 	}},
 	{"aliases", aliasesOf, (*Grant).overAliases},
 	{"tags", func(p *Policy) any { return p.Tags }, (*Grant).moreTags},
-	{"routes", func(p *Policy) any { return p.Routes }, func(g *Grant, c, b *Policy) string {
-		return anyOr(c.Routes, b.Routes, g.overRoutes(c, b))
+	{"routes", func(p *Policy) any { return p.Routes }, func(_ *Grant, c, b *Policy) string {
+		return anyOr(c.Routes, b.Routes, overRoutes(c.Routes, b.Routes))
+	}},
+	{"passthrough_routes", func(p *Policy) any { return p.PassThrough }, func(_ *Grant, c, b *Policy) string {
+		return anyOr(c.PassThrough, b.PassThrough, overRoutes(c.PassThrough, b.PassThrough))
+	}},
+	{"denied_passthrough_routes", func(p *Policy) any { return p.DeniedPassThrough }, func(_ *Grant, c, b *Policy) string {
+		return without(c.DeniedPassThrough, b.DeniedPassThrough)
 	}},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, func(g *Grant, c, b *Policy) string {
 		return anyOr(c.AllowedIPs, b.AllowedIPs, g.overAddresses(c, b))
 	}},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).moreBudgets},
 	{"limits", func(p *Policy) any { return p.Limits }, func(_ *Grant, c, b *Policy) string { return c.Limits.beyond(&b.Limits) }},
-	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, (*Grant).moreModelLimits},
+	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, func(_ *Grant, c, b *Policy) string {
+		return moreParts(b.ModelLimits, func(model string) Limits { return c.ModelLimits[model] }, c)
+	}},
+	{"mcp_limits", func(p *Policy) any { return []any{p.MCPLimits, p.Limits} }, func(g *Grant, c, b *Policy) string {
+		return moreParts(b.MCPLimits, g.mcpLimits(c), c)
+	}},
+	{"tag_limits", func(p *Policy) any { return []any{p.TagLimits, p.Limits} }, func(_ *Grant, c, b *Policy) string {
+		return moreParts(b.TagLimits, func(tag string) Limits { return c.TagLimits[tag] }, c)
+	}},
+	{"default_output_hold", holdsOf, (*Grant).moreHolds},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).moreSessions},
 	{"objects", objectsOf, func(g *Grant, c, b *Policy) string {
 		return g.compareObjects(c, b, (*Objects).beyond)
@@ -162,15 +177,13 @@ func looser(t, b *Terms) bool {
 	return t.Overdraft > b.Overdraft || raised || free || alone
 }
 
-func (g *Grant) moreModelLimits(child, bound *Policy) string {
-	for _, m := range sortedKeys(bound.ModelLimits) {
-		c, b := child.ModelLimits[m], bound.ModelLimits[m]
-		have := Limits{
-			RPM: lower(c.RPM, child.Limits.RPM), TPM: lower(c.TPM, child.Limits.TPM), Parallel: lower(c.Parallel, child.Limits.Parallel),
-			InputTPM: lower(c.InputTPM, child.Limits.InputTPM), OutputTPM: lower(c.OutputTPM, child.Limits.OutputTPM),
-		}
+// moreParts finds a limit of one model, MCP server or tag, of those of the bound, that the child has not.
+func moreParts(parts map[string]Limits, of func(part string) Limits, child *Policy) string {
+	for _, part := range sortedKeys(parts) {
+		c, b := of(part), parts[part]
+		have := c.lower(&child.Limits)
 		if more := have.beyond(&b); more != "" {
-			return m + ": " + more
+			return part + ": " + more
 		}
 	}
 	return ""

@@ -41,10 +41,16 @@ func beyond(c, b *resource.Policy) string {
 	}
 	for name, l := range map[string][2]*int64{
 		"rpm": {c.Limits.RPM, b.Limits.RPM}, "tpm": {c.Limits.TPM, b.Limits.TPM}, "parallel": {c.Limits.Parallel, b.Limits.Parallel},
+		"tag": {lowest(c.TagLimits["eu"].RPM, c.Limits.RPM), b.TagLimits["eu"].RPM}, "mcp": {lowest(rpmOf(c), c.Limits.RPM), rpmOf(b)},
 		"max_request_mb": {c.MaxRequestMB, b.MaxRequestMB},
 	} {
 		if l[1] != nil && (l[0] == nil || *l[0] > *l[1]) {
 			return name
+		}
+	}
+	for _, model := range []string{"gpt", "claude"} {
+		if c.HoldFor(model) < b.HoldFor(model) {
+			return "hold of " + model
 		}
 	}
 	if b.ExpiresAt != 0 && (c.ExpiresAt == 0 || c.ExpiresAt > b.ExpiresAt) {
@@ -59,6 +65,14 @@ func beyond(c, b *resource.Policy) string {
 		}
 	}
 	return ""
+}
+
+// lowest is the lower of two limits, nil for none.
+func lowest(a, b *int64) *int64 {
+	if a == nil || b != nil && *b < *a {
+		return b
+	}
+	return a
 }
 
 // TestGrant_bounds: nothing that Check lets through can do more than the level that bounds it.

@@ -94,6 +94,8 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 		k.Models, k.AccessGroupIDs = r.Models, r.AccessGroupIDs
 	}
 	fill(&k.Routes, r.Routes)
+	fill(&k.PassThrough, r.PassThrough)
+	fill(&k.DeniedPassThrough, r.DeniedPassThrough)
 	fill(&k.AllowedIPs, r.AllowedIPs)
 	fill(&k.DeniedIPs, r.DeniedIPs)
 	fill(&k.EnforcedParams, r.EnforcedParams)
@@ -108,8 +110,12 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 			*f.to = *f.from
 		}
 	}
-	if k.ModelLimits == nil {
-		k.ModelLimits = r.ModelLimits
+	fillMap(&k.ModelLimits, r.ModelLimits)
+	fillMap(&k.MCPLimits, r.MCPLimits)
+	fillMap(&k.TagLimits, r.TagLimits)
+	fillMap(&k.BudgetFallbacks, r.BudgetFallbacks)
+	if k.OutputHold == nil && k.ModelOutputHolds == nil {
+		k.OutputHold, k.ModelOutputHolds = r.OutputHold, r.ModelOutputHolds
 	}
 	if k.Sessions == nil {
 		k.Sessions = r.Sessions
@@ -124,6 +130,12 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 
 func fill[E any](to *[]E, from []E) {
 	if len(*to) == 0 {
+		*to = from
+	}
+}
+
+func fillMap[V any](to *map[string]V, from map[string]V) {
+	if *to == nil {
 		*to = from
 	}
 }

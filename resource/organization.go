@@ -7,6 +7,8 @@ type Organization struct {
 	Policy
 	Name    string `json:"name,omitempty"` // unique; LiteLLM's organization_alias
 	Blocked bool   `json:"blocked,omitempty" cbor:"-"`
+
+	CustomerBudget string `json:"customer_budget,omitempty"` // as a key's, for those of its keys that name none, nor their teams
 }
 
 // Label implements Record.
@@ -18,6 +20,9 @@ func (o *Organization) Canonicalize() { o.canonicalize() }
 // Validate implements Record.
 func (o *Organization) Validate() error {
 	if err := validName("name", o.Name); err != nil {
+		return err
+	}
+	if err := validCustomerBudget(o.CustomerBudget); err != nil {
 		return err
 	}
 	return o.validate()

@@ -32,24 +32,17 @@ var cacheControls = []string{"no-cache", "no-store", "s-maxage", "ttl", "namespa
 // Access is what only keys may be allowed or denied, beside the policy. An empty list allows
 // all but for DeniedPassThrough.
 type Access struct {
-	Type              KeyType         `json:"type,omitempty"`
-	Permissions       map[string]bool `json:"permissions,omitempty"`               // PermissionNames and guardrails
-	PassThrough       []string        `json:"passthrough_routes,omitempty"`        // paths or "/prefix/*"
-	DeniedPassThrough []string        `json:"denied_passthrough_routes,omitempty"` // win over PassThrough
-	Prompts           []string        `json:"prompts,omitempty"`                   // templates
-	CacheControls     []string        `json:"cache_controls,omitempty"`            // what a request may ask of a cache
-	IncreaseCap       *Money          `json:"increase_cap,omitempty"`              // the most that the key may raise a budget by for a time
-	CustomerBudget    string          `json:"customer_budget,omitempty"`           // id or name of the shared budget that each end user has who has none of his own
+	Type           KeyType         `json:"type,omitempty"`
+	Permissions    map[string]bool `json:"permissions,omitempty"`     // PermissionNames and guardrails
+	Prompts        []string        `json:"prompts,omitempty"`         // templates
+	CacheControls  []string        `json:"cache_controls,omitempty"`  // what a request may ask of a cache
+	IncreaseCap    *Money          `json:"increase_cap,omitempty"`    // the most that the key may raise a budget by for a time
+	CustomerBudget string          `json:"customer_budget,omitempty"` // id or name of the shared budget that each end user has who has none of his own
 }
 
-// lists are the lists of names that a key has, by field. One that only takes away is apart.
+// lists are the lists of names that a key has, by field.
 func (a *Access) lists() map[string][]string {
-	return map[string][]string{"passthrough_routes": a.PassThrough, "prompts": a.Prompts, "cache_controls": a.CacheControls}
-}
-
-// taken are the lists that only take away.
-func (a *Access) taken() map[string][]string {
-	return map[string][]string{"denied_passthrough_routes": a.DeniedPassThrough}
+	return map[string][]string{"prompts": a.Prompts, "cache_controls": a.CacheControls}
 }
 
 func (a *Access) checkAccess() error {
@@ -58,26 +51,13 @@ func (a *Access) checkAccess() error {
 	default:
 		return invalidf("type", "%q is not one of \"\", llm_api, management, read_only", a.Type)
 	}
-	if a.CustomerBudget != "" {
-		if err := validName("customer_budget", a.CustomerBudget); err != nil {
+	if err := validCustomerBudget(a.CustomerBudget); err != nil {
+		return err
+	}
+	lists := a.lists()
+	for _, field := range sortedKeys(lists) {
+		if err := validNames(field, lists[field]); err != nil {
 			return err
-		}
-	}
-	for _, lists := range []map[string][]string{a.lists(), a.taken()} {
-		for _, field := range sortedKeys(lists) {
-			if err := validNames(field, lists[field]); err != nil {
-				return err
-			}
-		}
-	}
-	for _, l := range []struct {
-		field string
-		paths []string
-	}{{"passthrough_routes", a.PassThrough}, {"denied_passthrough_routes", a.DeniedPassThrough}} {
-		for i, r := range l.paths {
-			if !strings.HasPrefix(r, "/") {
-				return invalidf(fmt.Sprintf("%s[%d]", l.field, i), "%q does not start with /", r)
-			}
 		}
 	}
 	for i, c := range a.CacheControls {
@@ -99,6 +79,14 @@ func (k *Key) GrantedBy(grantor *Key, called Called) error {
 	}
 	if err := k.Objects.Within(grantor.Objects, called); err != nil {
 		return err
+	}
+	if len(grantor.PassThrough) > 0 && !listWithin(k.PassThrough, grantor.PassThrough) {
+		return invalidf("passthrough_routes", "is more than the key that grants it has")
+	}
+	for _, path := range grantor.DeniedPassThrough {
+		if !slices.Contains(k.DeniedPassThrough, path) {
+			return invalidf("denied_passthrough_routes", "leaves out %s, which is denied to the key that grants it", path)
+		}
 	}
 	return k.takenWithin(&grantor.Access)
 }
@@ -133,16 +121,8 @@ func (a *Access) listsWithin(grantor *Access) error {
 	return nil
 }
 
-// takenWithin looks at what takes away, and at what is switched on or capped.
+// takenWithin looks at what is switched on or capped.
 func (a *Access) takenWithin(grantor *Access) error {
-	denied, kept := grantor.taken(), a.taken()
-	for _, field := range sortedKeys(denied) {
-		for _, n := range denied[field] {
-			if !slices.Contains(kept[field], n) {
-				return invalidf(field, "leaves out %s, which is denied to the key that grants it", n)
-			}
-		}
-	}
 	for _, name := range sortedKeys(a.Permissions) {
 		if has, set := grantor.Permissions[name]; set && !has && a.Permissions[name] {
 			return invalidf("permissions."+name, "is more than the key that grants it has")

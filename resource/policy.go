@@ -36,41 +36,39 @@ func (a *Allowance) validate() error {
 	if err := a.Limits.validate("limits"); err != nil {
 		return err
 	}
-	for _, model := range sortedKeys(a.ModelLimits) {
-		if err := validName("model_limits", model); err != nil {
-			return err
-		}
-		l := a.ModelLimits[model]
-		if err := l.validate("model_limits." + model); err != nil {
-			return err
-		}
-	}
-	return nil
+	return validateLimitsOf("model_limits", a.ModelLimits)
 }
 
 // Policy is what an organization, a team, a project, a user, a key, a customer, a tag or a
 // team member may do. A request passes every level's policy; an empty field allows all.
 type Policy struct {
 	Allowance
-	Models         []string          `json:"models,omitempty"`           // names, "prefix*" or the models' own groups; none: AnyModel
-	AccessGroupIDs []string          `json:"access_group_ids,omitempty"` // give models and MCP servers beside Models and Objects
-	Aliases        map[string]string `json:"aliases,omitempty"`          // asked name → model
-	Routes         []string          `json:"routes,omitempty"`           // paths or "/prefix/*"
-	AllowedIPs     []string          `json:"allowed_ips,omitempty"`
-	DeniedIPs      []string          `json:"denied_ips,omitempty"`      // win over AllowedIPs
-	EnforcedParams []string          `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
-	Guardrails     []string          `json:"guardrails,omitempty"`
-	NoGuardrails   bool              `json:"disable_global_guardrails,omitempty"` // in a request's own chain: of the guardrails of every request only the mandatory ones
-	Callbacks      []string          `json:"callbacks,omitempty"`
-	Tags           []string          `json:"tags,omitempty"` // of every request, beside its own
-	Sessions       *SessionLimits    `json:"sessions,omitempty"`
-	LogContent     *bool             `json:"log_content,omitempty"`      // false anywhere in the chain: no prompt or answer is kept anywhere; true: it is, whatever the setting says
-	LogContentDays *int64            `json:"log_content_days,omitempty"` // for how many days; the least of the chain counts
-	MaxRequestMB   *int64            `json:"max_request_mb,omitempty"`   // MiB of a request's body
-	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"`  // MiB of an answer
-	Objects        *Objects          `json:"objects,omitempty"`          // MCP servers and tools, vector stores, agents, …
-	Metadata       json.RawMessage   `json:"metadata,omitempty"`         // free JSON object
-	ExpiresAt      Time              `json:"expires_at,omitempty"`       // requests pass the level until then; 0: for ever
+	MCPLimits         map[string]Limits   `json:"mcp_limits,omitempty"`                // of calls of one MCP server, by what it is called, beside Limits; they have no tokens
+	TagLimits         map[string]Limits   `json:"tag_limits,omitempty"`                // of requests that carry one tag, beside Limits
+	Models            []string            `json:"models,omitempty"`                    // names, "prefix*" or the models' own groups; none: AnyModel
+	AccessGroupIDs    []string            `json:"access_group_ids,omitempty"`          // give models and MCP servers beside Models and Objects
+	Aliases           map[string]string   `json:"aliases,omitempty"`                   // asked name → model
+	Routes            []string            `json:"routes,omitempty"`                    // paths or "/prefix/*"
+	BudgetFallbacks   map[string][]string `json:"budget_fallbacks,omitempty"`          // model → models; the first that has room takes the place of one for which this holder's own budget is spent
+	OutputHold        *int64              `json:"default_output_hold,omitempty"`       // tokens held of a request without a maximum, where ModelOutputHolds has not the model; the largest of the chain counts, else the setting
+	ModelOutputHolds  map[string]int64    `json:"model_output_holds,omitempty"`        // by model
+	PassThrough       []string            `json:"passthrough_routes,omitempty"`        // of those whose requests go on in a provider's own words, as Routes
+	DeniedPassThrough []string            `json:"denied_passthrough_routes,omitempty"` // win over PassThrough
+	AllowedIPs        []string            `json:"allowed_ips,omitempty"`
+	DeniedIPs         []string            `json:"denied_ips,omitempty"`      // win over AllowedIPs
+	EnforcedParams    []string            `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
+	Guardrails        []string            `json:"guardrails,omitempty"`
+	NoGuardrails      bool                `json:"disable_global_guardrails,omitempty"` // in a request's own chain: of the guardrails of every request only the mandatory ones
+	Callbacks         []string            `json:"callbacks,omitempty"`
+	Tags              []string            `json:"tags,omitempty"` // of every request, beside its own
+	Sessions          *SessionLimits      `json:"sessions,omitempty"`
+	LogContent        *bool               `json:"log_content,omitempty"`      // false anywhere in the chain: no prompt or answer is kept anywhere; true: it is, whatever the setting says
+	LogContentDays    *int64              `json:"log_content_days,omitempty"` // for how many days; the least of the chain counts
+	MaxRequestMB      *int64              `json:"max_request_mb,omitempty"`   // MiB of a request's body
+	MaxResponseMB     *int64              `json:"max_response_mb,omitempty"`  // MiB of an answer
+	Objects           *Objects            `json:"objects,omitempty"`          // MCP servers and tools, vector stores, agents, …
+	Metadata          json.RawMessage     `json:"metadata,omitempty"`         // free JSON object
+	ExpiresAt         Time                `json:"expires_at,omitempty"`       // requests pass the level until then; 0: for ever
 }
 
 // ExpiredAt says whether requests do not pass the level any more.
@@ -85,6 +83,13 @@ func (p *Policy) AnyModel() bool {
 // lists says whether the policy's list names a model or one of the model's groups.
 func (p *Policy) lists(model string, groups ...string) bool {
 	return len(p.Models) > 0 && AllowsModel(p.Models, model, groups...)
+}
+
+// PassesThrough says whether the policy lets requests for a path go on in a provider's own words: what is denied wins
+// over what is allowed.
+func (p *Policy) PassesThrough(path string) bool {
+	denied := len(p.DeniedPassThrough) > 0 && AllowsRoute(p.DeniedPassThrough, path)
+	return !denied && AllowsRoute(p.PassThrough, path)
 }
 
 // Renames says whether the policy may send requests for a name to what its own alias makes of that: it names the
@@ -144,6 +149,9 @@ func (p *Policy) validate() error {
 	if err := p.Allowance.validate(); err != nil {
 		return err
 	}
+	if err := p.validatePartLimits(); err != nil {
+		return err
+	}
 	if err := p.validateAccess(); err != nil {
 		return err
 	}
@@ -188,10 +196,21 @@ func (p *Policy) validateAccess() error {
 			return err
 		}
 	}
-	for i, r := range p.Routes {
-		if !strings.HasPrefix(r, "/") {
-			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
+	for _, l := range []struct {
+		field string
+		paths []string
+	}{{"routes", p.Routes}, {"passthrough_routes", p.PassThrough}, {"denied_passthrough_routes", p.DeniedPassThrough}} {
+		for i, r := range l.paths {
+			if !strings.HasPrefix(r, "/") {
+				return invalidf(fmt.Sprintf("%s[%d]", l.field, i), "%q does not start with /", r)
+			}
 		}
+	}
+	if err := p.validateBudgetFallbacks(); err != nil {
+		return err
+	}
+	if err := p.validateOutputHolds(); err != nil {
+		return err
 	}
 	if err := validAddresses("allowed_ips", p.AllowedIPs); err != nil {
 		return err

@@ -246,7 +246,7 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.CountedTags }, 0, maxCounted, 1),
 	},
 	{
-		SettingCustomerBudget, "string", `""`, "id or name of the shared budget that each end user has who has none of his own; a key's customer_budget wins",
+		SettingCustomerBudget, "string", `""`, "id or name of the shared budget that each end user has who has none of his own; that of a key, of its team or of its organization wins",
 		readCustomerBudget,
 	},
 	{

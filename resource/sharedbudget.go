@@ -179,22 +179,34 @@ func (c *Catalog) Shared(ref string) (*Budget, bool) {
 	return c.tables.Budgets[i], true
 }
 
+func validCustomerBudget(ref string) error {
+	if ref == "" {
+		return nil
+	}
+	return validName("customer_budget", ref)
+}
+
 // CustomerLevel is the level of an end user, who may have no record. One that has no budgets of its own gets what the
-// key, else the setting, has for such end users; then the policy of one without a record is nil. none says that
-// there is no level at all; ok is false if a budget is named that the catalog does not have.
-func (c *Catalog) CustomerLevel(id string, record *Customer, key *Key) (l Level, none, ok bool) {
+// key of who asks, else its team, its organization or the setting, has for such end users; then the policy of one
+// without a record is nil. who may be nil. none says that there is no level at all; ok is false if a budget is named
+// that the catalog does not have.
+func (c *Catalog) CustomerLevel(id string, record *Customer, who *Principal) (l Level, none, ok bool) {
 	if record != nil {
 		l, _ = LevelOf(record)
 		if record.BudgetID != "" || len(record.Budgets) > 0 {
 			return l, false, true
 		}
 	}
-	given, ok := c.customerBudget(key)
+	given, ok := c.customerBudget(who)
 	switch {
 	case given == nil:
 		return l, record == nil, ok
 	case record == nil:
 		return Level{Kind: HolderCustomer, ID: id, Allowance: given}, false, true
+	}
+	if record.Allowance.IsZero() {
+		l.Allowance = given
+		return l, false, true
 	}
 	l.Allowance = record.Within(&Budget{Limits: given.Limits, ModelLimits: given.ModelLimits})
 	whole := *l.Allowance
@@ -203,15 +215,42 @@ func (c *Catalog) CustomerLevel(id string, record *Customer, key *Key) (l Level,
 	return l, false, true
 }
 
-// customerBudget is what end users without budgets get whose requests come with the key; nil for nothing.
-func (c *Catalog) customerBudget(key *Key) (given *Allowance, ok bool) {
-	if key == nil || key.CustomerBudget == "" {
-		return c.customers, c.customers != nil || c.settings.CustomerBudget == ""
+// customerBudget is what end users without budgets get whose requests come from who; nil for nothing.
+func (c *Catalog) customerBudget(who *Principal) (given *Allowance, ok bool) {
+	ref := c.settings.CustomerBudget
+	if who != nil {
+		ref = cmp.Or(who.customerBudget(), ref)
 	}
-	b, ok := c.Shared(key.CustomerBudget)
-	if !ok {
-		return nil, false
+	if ref == "" {
+		return nil, true
 	}
-	a := b.Given()
-	return &a, true
+	given, ok = c.given[ref]
+	return given, ok
+}
+
+// customerBudget is the shared budget that the innermost level names of which keys are part; "" for none.
+func (p *Principal) customerBudget() string {
+	switch {
+	case p.Key != nil && p.Key.CustomerBudget != "":
+		return p.Key.CustomerBudget
+	case p.Team != nil && p.Team.CustomerBudget != "":
+		return p.Team.CustomerBudget
+	case p.Organization != nil:
+		return p.Organization.CustomerBudget
+	}
+	return ""
+}
+
+// givenOf are the budgets as end users are given them, by name and by id, which wins.
+func givenOf(budgets []*Budget) map[string]*Allowance {
+	given := make(map[string]*Allowance, 2*len(budgets))
+	all := make([]Allowance, len(budgets))
+	for i, b := range slices.Backward(budgets) { // of two of one name the first, as Shared has it
+		all[i] = b.Given()
+		given[b.Name] = &all[i]
+	}
+	for i, b := range budgets {
+		given[b.ID] = &all[i]
+	}
+	return given
 }

@@ -80,7 +80,6 @@ func dump(v any) string {
 
 // The level of an end user: his record, else what the key gives, else what the setting gives.
 func TestCatalog_CustomerLevel(t *testing.T) {
-	t.Parallel()
 	tables := resource.Tables{
 		Budgets: []*resource.Budget{
 			{Meta: resource.Meta{ID: "b/1"}, Name: "all", Terms: resource.Terms{Name: "day", USD: 5, Per: resource.PerDay}, Limits: resource.Limits{RPM: new(int64(9))}},
@@ -91,20 +90,29 @@ func TestCatalog_CustomerLevel(t *testing.T) {
 	c := resource.NewCatalog(tables)
 	own := &resource.Customer{Meta: resource.Meta{ID: "u"}, Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{Name: "own", USD: 1}}}}}
 	limited := &resource.Customer{Meta: resource.Meta{ID: "u"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(3))}}}}
-	key := &resource.Key{Access: resource.Access{CustomerBudget: "of keys"}}
+	key := &resource.Principal{
+		Key: &resource.Key{Access: resource.Access{CustomerBudget: "of keys"}}, Team: &resource.Team{CustomerBudget: "all"}, Organization: &resource.Organization{CustomerBudget: "all"},
+	}
+	team := &resource.Principal{Key: &resource.Key{}, Team: &resource.Team{CustomerBudget: "b2"}, Organization: &resource.Organization{CustomerBudget: "all"}}
+	org := &resource.Principal{Key: &resource.Key{}, Team: &resource.Team{}, Organization: &resource.Organization{CustomerBudget: "of keys"}}
+	plain := &resource.Customer{Meta: resource.Meta{ID: "u"}}
 	for _, tt := range []struct {
 		name   string
 		record *resource.Customer
-		key    *resource.Key
+		who    *resource.Principal
 		terms  string
 		rpm    int64
 	}{
 		{"a stranger", nil, nil, "@b%2F1:day", 9},
 		{"a stranger of the key", nil, key, "@b2:total", 0},
+		{"a stranger of a key of the team", nil, team, "@b2:total", 0},
+		{"a stranger of a key of the organization", nil, org, "@b2:total", 0},
+		{"a stranger of a key without a team", nil, &resource.Principal{Key: &resource.Key{}}, "@b%2F1:day", 9},
+		{"a record that says nothing", plain, team, "@b2:total", 0},
 		{"a record with a budget", own, key, "own", 0},
 		{"a record with a limit", limited, nil, "@b%2F1:day", 3},
 	} {
-		l, none, ok := c.CustomerLevel("u", tt.record, tt.key)
+		l, none, ok := c.CustomerLevel("u", tt.record, tt.who)
 		if !ok || none || l.Kind != resource.HolderCustomer || l.ID != "u" || len(l.Allowance.Budgets) != 1 || l.Allowance.Budgets[0].Name != tt.terms {
 			t.Errorf("%s: got %s, %v, %v", tt.name, dump(l), none, ok)
 			continue
@@ -115,6 +123,14 @@ func TestCatalog_CustomerLevel(t *testing.T) {
 		if (l.Policy == nil) != (tt.record == nil) {
 			t.Errorf("%s: got policy %v", tt.name, l.Policy)
 		}
+	}
+	for _, record := range []*resource.Customer{nil, plain, own} {
+		if n := testing.AllocsPerRun(100, func() { c.CustomerLevel("u", record, key) }); n != 0 {
+			t.Errorf("%v: %v allocations", record, n)
+		}
+	}
+	if _, _, ok := c.CustomerLevel("u", nil, &resource.Principal{Team: &resource.Team{CustomerBudget: "gone"}}); ok {
+		t.Error("a team's budget that is not there was no limit")
 	}
 	if id, ok := resource.GivenBy("@b%2F1:day"); !ok || id != "b/1" {
 		t.Errorf("got %q, %v", id, ok)

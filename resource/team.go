@@ -43,9 +43,12 @@ type Team struct {
 	OrganizationID string `json:"organization_id,omitempty"`
 	Blocked        bool   `json:"blocked,omitempty" cbor:"-"`
 
-	MemberPermissions []string        `json:"member_permissions,omitempty"` // of MemberPermissions
-	MemberDefaults    *MemberDefaults `json:"member_defaults,omitempty"`    // what new members get
-	Prompts           []string        `json:"prompts,omitempty"`            // templates that its keys may use; none: all
+	MemberPermissions []string        `json:"member_permissions,omitempty"`         // of MemberPermissions
+	MemberDefaults    *MemberDefaults `json:"member_defaults,omitempty"`            // what new members get
+	Prompts           []string        `json:"prompts,omitempty"`                    // templates that its keys may use; none: all
+	FileExpiry        *Expiry         `json:"file_expires_after,omitempty"`         // of files that its keys upload, whatever they say
+	BatchOutputExpiry *Expiry         `json:"batch_output_expires_after,omitempty"` // of files of answers of their batches
+	CustomerBudget    string          `json:"customer_budget,omitempty"`            // as a key's, for its keys that name none
 }
 
 // MemberDefaults are what a new member of a team gets that is not given to him, and how long
@@ -130,6 +133,15 @@ func (t *Team) Validate() error {
 		return err
 	}
 	if err := validNames("prompts", t.Prompts); err != nil {
+		return err
+	}
+	if err := t.FileExpiry.validate("file_expires_after"); err != nil {
+		return err
+	}
+	if err := t.BatchOutputExpiry.validate("batch_output_expires_after"); err != nil {
+		return err
+	}
+	if err := validCustomerBudget(t.CustomerBudget); err != nil {
 		return err
 	}
 	return t.validate()

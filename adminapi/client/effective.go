@@ -2,10 +2,10 @@ package client
 
 import "github.com/conclave-llm/conclave/resource"
 
-// Effective is what a key may do now, with every level of its chain taken into account, and
-// which level says so.
+// Effective is what a key, or an end user with any key, may do now, with every level of the chain taken into account,
+// and which level says so.
 type Effective struct {
-	KeyID     string            `json:"key_id"`
+	KeyID     string            `json:"key_id,omitempty"` // absent where an end user is asked about
 	Name      string            `json:"name,omitempty"`
 	Allowed   bool              `json:"allowed"`          // a request may pass: nothing refuses all of them
 	Blocks    []EffectiveBlock  `json:"blocks"`           // what refuses requests now
@@ -73,10 +73,18 @@ type EffectiveLevel struct {
 
 // EffectiveModels are the models that a key may ask for.
 type EffectiveModels struct {
-	Allowed []string         `json:"allowed"`
-	Denied  []EffectiveModel `json:"denied"`
-	Aliases []EffectiveAlias `json:"aliases"`
-	Bound   []EffectiveLevel `json:"bound_by"` // the levels that have a list
+	Allowed         []string            `json:"allowed"`
+	Denied          []EffectiveModel    `json:"denied"`
+	Aliases         []EffectiveAlias    `json:"aliases"`
+	Bound           []EffectiveLevel    `json:"bound_by"` // the levels that have a list
+	BudgetFallbacks []EffectiveFallback `json:"budget_fallbacks"`
+}
+
+// EffectiveFallback is which models take the place of one once the level's own budget of it is spent.
+type EffectiveFallback struct {
+	Model   string         `json:"model"`
+	Instead []string       `json:"instead"`
+	Level   EffectiveLevel `json:"level"`
 }
 
 // EffectiveModel is a model that a level refuses.
@@ -111,8 +119,10 @@ type EffectiveBudget struct {
 
 // EffectiveLimit is the lowest limit of a kind.
 type EffectiveLimit struct {
-	Limit string         `json:"limit"`           // "rpm"
-	Model string         `json:"model,omitempty"` // "": of all models
-	Value int64          `json:"value"`
-	Level EffectiveLevel `json:"level"`
+	Limit     string         `json:"limit"`                // "rpm"
+	Model     string         `json:"model,omitempty"`      // "": of all models
+	Tag       string         `json:"tag,omitempty"`        // of requests that carry it
+	MCPServer string         `json:"mcp_server,omitempty"` // of calls of its tools
+	Value     int64          `json:"value"`
+	Level     EffectiveLevel `json:"level"`
 }

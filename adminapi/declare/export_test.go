@@ -218,9 +218,10 @@ func (d draw) file() declare.File {
 		if d.chance() {
 			k.Record.ExpiresAt = resource.Time(3e18 + d.Int64N(1e18))
 			k.Record.Access = resource.Access{
-				Permissions: map[string]bool{"get_spend_routes": d.chance()}, PassThrough: d.list(func() string { return "/x/*" }), Prompts: d.list(d.text),
+				Permissions: map[string]bool{"get_spend_routes": d.chance()}, Prompts: d.list(d.text),
 				IncreaseCap: new(d.money()),
 			}
+			k.Record.PassThrough = d.list(func() string { return "/x/*" })
 		}
 		if i == 0 {
 			k.Record.Policy, k.Project = resource.Policy{Tags: d.list(d.text)}, f.Projects[0].Record.Name

@@ -115,13 +115,15 @@ func TestOrganizationMemberBudget(t *testing.T) {
 	}
 }
 
-// A key gives its end users a budget, and a setting all others; neither names one that is not there.
+// A key, a team and an organization give their end users a budget, and a setting all others; none names one that is not there.
 func TestCustomerBudget(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	for path, body := range map[string]string{
-		"/key/generate": `{"end_user_budget_id":"gone"}`,
-		"/team/new":     `{"end_user_budget_id":"tier"}`,
+		"/key/generate":     `{"end_user_budget_id":"gone"}`,
+		"/team/new":         `{"end_user_budget_id":"tier"}`,
+		"/organization/new": `{"organization_alias":"o","end_user_budget_id":"tier"}`,
+		"/user/new":         `{"user_id":"u","auto_create_key":false,"end_user_budget_id":"tier"}`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 {
 			t.Errorf("%s %s: got %d %s", path, body, a.Status, a.Body)
@@ -134,6 +136,15 @@ func TestCustomerBudget(t *testing.T) {
 	k := h.Must("POST", "/key/generate", `{"end_user_budget_id":"tier"}`)
 	if k["end_user_budget_id"] != "tier" {
 		t.Errorf("the key: got %v", k)
+	}
+	h.Must("POST", "/budget/new", `{"budget_id":"teams","max_budget":4}`)
+	has(t, "the team", h.Must("POST", "/team/new", `{"team_id":"t","end_user_budget_id":"teams"}`), map[string]any{"end_user_budget_id": "teams"})
+	has(t, "the organization", h.Must("POST", "/organization/new", `{"organization_id":"o","organization_alias":"o","end_user_budget_id":"tier"}`), map[string]any{"end_user_budget_id": "tier"})
+	h.Must("POST", "/team/update", `{"team_id":"t","organization_id":"o","end_user_budget_id":null}`)
+	team, _ := h.State.Catalog().Team("t")
+	org, _ := h.State.Catalog().Organization("o")
+	if l, _, ok := h.State.Catalog().CustomerLevel("eve", nil, &resource.Principal{Key: &resource.Key{}, Team: team, Organization: org}); !ok || len(l.Allowance.Budgets) != 1 || l.Allowance.Budgets[0].USD != 5*resource.Dollar {
+		t.Errorf("an end user of the organization: got %+v", l)
 	}
 	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
 	if l, none, ok := h.State.Catalog().CustomerLevel("eve", nil, nil); !ok || none || len(l.Allowance.Budgets) != 1 {

@@ -78,8 +78,8 @@ func TestRefusals(t *testing.T) {
 		says             string
 	}{
 		{"budget duration", "/key/generate", `{"max_budget":1,"budget_duration":"45m"}`, 400, "whole hours"},
-		{"unsupported limit", "/key/generate", `{"budget_fallbacks":{"a":["b"]}}`, 400, "budget_fallbacks"},
-		{"unsupported limit that is empty", "/key/generate", `{"budget_fallbacks":{},"model_max_budget":null}`, 200, ""},
+		{"unsupported limit", "/key/generate", `{"router_settings":{"num_retries":1}}`, 400, "router_settings"},
+		{"unsupported limit that is empty", "/key/generate", `{"router_settings":{},"budget_fallbacks":{},"model_max_budget":null}`, 200, ""},
 		{"zero is a limit", "/key/generate", `{"tpd_limit":0}`, 400, "tpd_limit"},
 		{"unknown type", "/key/generate", `{"key_type":"root"}`, 400, "key_type"},
 		{"spend", "/key/generate", `{"spend":3}`, 400, "spend"},

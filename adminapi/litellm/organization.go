@@ -3,6 +3,7 @@ package litellm
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
@@ -22,15 +23,21 @@ func (a *API) organizations() *kind[resource.Organization, *resource.Organizatio
 			if now != nil {
 				p = &now.Policy
 			}
+			own := records.Document{}
+			fields.Own(in, own, map[string]string{"end_user_budget_id": "customer_budget"}, now != nil)
 			out, err := fields.PolicyDoc(in, p)
+			if err != nil {
+				return nil, err
+			}
+			maps.Copy(out, own)
 			fields.Copy(in, out, map[string]string{"organization_alias": "name"})
-			return out, err
+			return out, nil
 		},
 	}
 }
 
 func (a *API) organizationRow(o *resource.Organization) map[string]any {
-	row := map[string]any{"organization_id": o.ID, "organization_alias": o.Name, "blocked": o.Blocked}
+	row := map[string]any{"organization_id": o.ID, "organization_alias": o.Name, "blocked": o.Blocked, "end_user_budget_id": orNil(o.CustomerBudget)}
 	wire.Stamps(row, &o.Meta)
 	a.policyRow(row, resource.HolderOrganization, o.ID, &o.Policy)
 	row["litellm_budget_table"] = a.budgetTable(&o.Allowance)

@@ -16,6 +16,7 @@ func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy)
 		row["object_permission"] = p.Objects
 	}
 	fields.SessionRow(row, p.Sessions)
+	fields.PolicyRow(row, p)
 	row["spend"] = a.cfg.State.Totals(kind, id).Cost
 	a.budgetRow(row, kind, id, &p.Allowance)
 }

@@ -2,6 +2,7 @@ package litellm
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,8 +14,10 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// unsupportedTeamFields bound or widen what a team may do in LiteLLM, and do nothing here.
-var unsupportedTeamFields = []string{"enforced_batch_output_expires_after", "enforced_file_expires_after"}
+// teamFields are fields of teams alone that only have another name.
+var teamFields = map[string]string{
+	"end_user_budget_id": "customer_budget", "enforced_file_expires_after": "file_expires_after", "enforced_batch_output_expires_after": "batch_output_expires_after",
+}
 
 func (a *API) teams() *kind[resource.Team, *resource.Team] {
 	return &kind[resource.Team, *resource.Team]{
@@ -205,17 +208,17 @@ func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Call
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a
 // merge patch of it.
 func teamDoc(in records.Document, now *resource.Team) (records.Document, error) {
-	if err := fields.Refuse(in, unsupportedTeamFields); err != nil {
-		return nil, err
-	}
 	var p *resource.Policy
 	if now != nil {
 		p = &now.Policy
 	}
+	own := records.Document{}
+	fields.Own(in, own, teamFields, now != nil)
 	out, err := fields.PolicyDoc(in, p)
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(out, own)
 	fields.Copy(in, out, map[string]string{
 		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions", "prompts": "prompts",
 	})
@@ -230,7 +233,8 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 func (a *API) teamRow(t *resource.Team) map[string]any {
 	row := map[string]any{
 		"team_id": t.ID, "team_alias": orNil(t.Name), "blocked": t.Blocked, "organization_id": orNil(t.OrganizationID),
-		"model_aliases": orMap(t.Aliases),
+		"model_aliases": orMap(t.Aliases), "end_user_budget_id": orNil(t.CustomerBudget),
+		"enforced_file_expires_after": t.FileExpiry, "enforced_batch_output_expires_after": t.BatchOutputExpiry,
 	}
 	members := []map[string]any{}
 	for _, m := range a.cfg.Records.Members(t.ID) {

@@ -21,6 +21,7 @@ type Asked struct {
 // chain is a key with every level of its requests, as this node knows them.
 type chain struct {
 	rs     *Records
+	who    resource.Principal // whose requests they are; without a key nobody's
 	now    resource.Time
 	levels []resource.Level
 	shown  []client.EffectiveLevel // of each level
@@ -29,13 +30,30 @@ type chain struct {
 
 // Effective explains what a key may do now and which level binds.
 func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
-	c := &chain{rs: rs, now: resource.At(rs.cfg.Now()), out: &client.Effective{
-		KeyID: k.ID, Name: k.Name, ExpiresAt: k.ExpiresAt, Blocks: []client.EffectiveBlock{},
+	c := rs.newChain()
+	c.out.KeyID, c.out.Name, c.out.ExpiresAt = k.ID, k.Name, k.ExpiresAt
+	c.key(k)
+	return c.explain(asked)
+}
+
+// EffectiveCustomer explains what an end user may do with whatever key that gives its end users no budget itself. He
+// need not have a record.
+func (rs *Records) EffectiveCustomer(id string, asked Asked) *client.Effective {
+	asked.Customer = id
+	return rs.newChain().explain(asked)
+}
+
+func (rs *Records) newChain() *chain {
+	return &chain{rs: rs, now: resource.At(rs.cfg.Now()), out: &client.Effective{
+		Blocks: []client.EffectiveBlock{}, Levels: []client.EffectiveLevel{},
 		Denied: []string{}, Groups: []client.EffectiveGroup{}, Budgets: []client.EffectiveBudget{}, Limits: []client.EffectiveLimit{},
 	}}
-	c.key(k)
+}
+
+// explain adds the levels of the request that is asked about, and what all of them come to.
+func (c *chain) explain(asked Asked) *client.Effective {
 	c.request(asked)
-	c.out.Levels = c.shown
+	c.out.Levels = append(c.out.Levels, c.shown...)
 	c.expiry()
 	c.models(asked)
 	c.routes()
@@ -61,6 +79,7 @@ func (c *chain) key(k *resource.Key) {
 		organization = u.OrganizationID
 	}
 	o, ok := cat.Organization(organization)
+	c.who = resource.Principal{Key: k, Team: t, Organization: o}
 	level(c, resource.HolderOrganization, organization, o, ok, ok && o.Blocked)
 	level(c, resource.HolderTeam, k.TeamID, t, hasTeam, hasTeam && t.Blocked)
 	p, ok := cat.Project(k.ProjectID)
@@ -77,9 +96,7 @@ func (c *chain) key(k *resource.Key) {
 // request adds the levels that come with a request: end user, tags, model and the access groups that have it.
 func (c *chain) request(asked Asked) {
 	cat := c.rs.cfg.State.Catalog()
-	if r, ok := c.rs.cfg.State.Customer(asked.Customer); ok {
-		level(c, resource.HolderCustomer, r.ID, r, true, r.Blocked)
-	}
+	c.customer(asked.Customer)
 	tags := slices.Clone(asked.Tags)
 	for i := range c.levels {
 		tags = append(tags, c.levels[i].Policy.Tags...)
@@ -96,6 +113,32 @@ func (c *chain) request(asked Asked) {
 			l.Policy = &resource.Policy{}
 			c.levels = append(c.levels, l)
 		}
+	}
+}
+
+// customer adds the level of an end user, with the budget that he is given if he has none of his own, record or not.
+func (c *chain) customer(id string) {
+	if id == "" {
+		return
+	}
+	r, has := c.rs.cfg.State.Customer(id)
+	if !has {
+		r = nil
+	}
+	l, none, ok := c.rs.cfg.State.Catalog().CustomerLevel(id, r, &c.who)
+	switch {
+	case has:
+		level(c, resource.HolderCustomer, id, r, true, r.Blocked)
+		if ok {
+			c.levels[len(c.levels)-1].Allowance = l.Allowance
+		}
+	case ok && !none:
+		l.Policy = &resource.Policy{}
+		c.shown = append(c.shown, client.EffectiveLevel{Kind: l.Kind, ID: id})
+		c.levels = append(c.levels, l)
+	}
+	if !ok {
+		c.refuse("conclave_catalog_incomplete", client.EffectiveLevel{Kind: resource.HolderCustomer, ID: id}, "the shared budget that end users have here does not exist")
 	}
 }
 
@@ -189,9 +232,14 @@ func (c *chain) models(asked Asked) {
 			seen[alias] = true
 		}
 	}
+	out.BudgetFallbacks = []client.EffectiveFallback{}
 	for i := range c.levels {
-		if !c.levels[i].Policy.AnyModel() {
+		p := c.levels[i].Policy
+		if !p.AnyModel() {
 			out.Bound = append(out.Bound, c.shown[i])
+		}
+		for _, model := range sortedKeys(p.BudgetFallbacks) {
+			out.BudgetFallbacks = append(out.BudgetFallbacks, client.EffectiveFallback{Model: model, Instead: p.InsteadOf(model), Level: c.shown[i]})
 		}
 	}
 	c.out.Models = out
@@ -200,7 +248,11 @@ func (c *chain) models(asked Asked) {
 	}
 	m, ok := cat.Resolve(c.aliased(asked.Model))
 	if !ok {
-		c.refuse("model_not_found", c.shown[len(c.shown)-1], fmt.Sprintf("there is no model %q", asked.Model))
+		last := client.EffectiveLevel{}
+		if n := len(c.shown); n > 0 {
+			last = c.shown[n-1]
+		}
+		c.refuse("model_not_found", last, fmt.Sprintf("there is no model %q", asked.Model))
 		return
 	}
 	if by, refused := c.refuser(m, asked.Model); refused {
@@ -384,6 +436,11 @@ type heldBudget struct {
 // budget shows one budget of a level in its window of now, which need not be open yet.
 func (c *chain) budget(at int, t *resource.Terms, shared string) heldBudget {
 	l, unit, limit := c.levels[at], t.Unit(), t.Limit(c.now)
+	if id, ok := resource.GivenBy(t.Name); ok && shared == "" {
+		if of, ok := c.rs.cfg.State.Catalog().Budget(id); ok {
+			shared = of.Name
+		}
+	}
 	b := client.EffectiveBudget{Level: c.shown[at], Models: t.Models, Shared: shared}
 	b.Budget, b.Unit, b.Limit = t.Name, unit, client.AmountOf(limit, unit)
 	if w, err := t.Window(c.now.Std()); err == nil {
@@ -400,36 +457,45 @@ func (c *chain) budget(at int, t *resource.Terms, shared string) heldBudget {
 	return heldBudget{b, left}
 }
 
-// limits finds the lowest limit of each kind, of all models and of single ones.
+// limits finds the lowest limit of each kind: of all requests, and of those of single models, tags and MCP servers.
 func (c *chain) limits() {
-	lowest := map[[2]string]client.EffectiveLimit{}
-	note := func(at int, model string, l resource.Limits) {
+	lowest := map[client.EffectiveLimit]client.EffectiveLimit{}
+	note := func(at int, of client.EffectiveLimit, l resource.Limits) {
 		for _, f := range []struct {
 			name string
 			v    *int64
 		}{{"rpm", l.RPM}, {"tpm", l.TPM}, {"input_tpm", l.InputTPM}, {"output_tpm", l.OutputTPM}, {"parallel", l.Parallel}} {
-			key := [2]string{model, f.name}
+			key := of
+			key.Limit = f.name
 			if have, ok := lowest[key]; f.v != nil && (!ok || *f.v < have.Value) {
-				lowest[key] = client.EffectiveLimit{Limit: f.name, Model: model, Value: *f.v, Level: c.shown[at]}
+				low := key
+				low.Value, low.Level = *f.v, c.shown[at]
+				lowest[key] = low
 			}
 		}
 	}
 	for i := range c.levels {
 		shared, _ := c.rs.cfg.State.Catalog().Budget(c.levels[i].Allowance.BudgetID)
 		a := c.levels[i].Allowance.Within(shared)
-		note(i, "", a.Limits)
+		note(i, client.EffectiveLimit{}, a.Limits)
 		for model, l := range a.ModelLimits {
-			note(i, model, l)
+			note(i, client.EffectiveLimit{Model: model}, l)
+		}
+		for tag, l := range c.levels[i].Policy.TagLimits {
+			note(i, client.EffectiveLimit{Tag: tag}, l)
+		}
+		for server, l := range c.levels[i].Policy.MCPLimits {
+			note(i, client.EffectiveLimit{MCPServer: server}, l)
 		}
 	}
 	for _, l := range lowest { // sorted below
 		c.out.Limits = append(c.out.Limits, l)
 	}
 	slices.SortFunc(c.out.Limits, func(a, b client.EffectiveLimit) int {
-		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Limit, b.Limit))
+		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Tag, b.Tag), strings.Compare(a.MCPServer, b.MCPServer), strings.Compare(a.Limit, b.Limit))
 	})
 	for _, l := range c.out.Limits {
-		if l.Value == 0 {
+		if l.Value == 0 && l.Tag == "" && l.MCPServer == "" { // what carries the tag, or calls the server, is refused alone
 			block := client.EffectiveBlock{Code: "rate_limit_exceeded", Level: l.Level, Reason: "the limit " + l.Limit + " of the " + l.Level.Kind + " is 0"}
 			if l.Model != "" {
 				block.Models = []string{l.Model}

@@ -73,6 +73,10 @@ func (rs *Records) organizationNoun() *Noun[resource.Organization, *resource.Org
 	n.owns = func(who resource.Principal, o *resource.Organization) bool {
 		return who.Organization != nil && who.Organization.ID == o.ID
 	}
+	n.check = func(_ Caller, _, next *resource.Organization) (err error) {
+		next.CustomerBudget, err = refer("customer_budget", next.CustomerBudget, rs.findBudget)
+		return err
+	}
 	n.block = func(id string, blocked bool) fsm.Command { return fsm.BlockOrganization{ID: id, Blocked: blocked} }
 	n.blocked = func(o *resource.Organization) *bool { return &o.Blocked }
 	return n

@@ -661,7 +661,7 @@ func refer[P resource.Record](field, ref string, find func(string) (P, bool)) (s
 	}
 	r, ok := find(ref)
 	if !ok {
-		return "", invalid(field, "there is no "+field[:len(field)-len("_id")]+" with the id or name "+ref)
+		return "", invalid(field, "there is no "+strings.TrimSuffix(field, "_id")+" with the id or name "+ref)
 	}
 	return r.Head().ID, nil
 }

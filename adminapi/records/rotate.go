@@ -157,7 +157,8 @@ func Reschedule(now, next *resource.Key, at resource.Time) {
 
 // checkAccess refuses permissions that nobody knows, and more than the grantor has.
 func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
-	if now != nil && reflect.DeepEqual(now.Access, next.Access) && reflect.DeepEqual(now.Objects, next.Objects) {
+	if now != nil && reflect.DeepEqual(now.Access, next.Access) && reflect.DeepEqual(now.Objects, next.Objects) &&
+		slices.Equal(now.PassThrough, next.PassThrough) && slices.Equal(now.DeniedPassThrough, next.DeniedPassThrough) {
 		return nil
 	}
 	for name := range next.Permissions {

@@ -23,6 +23,9 @@ func (rs *Records) teamNoun() *Noun[resource.Team, *resource.Team] {
 		},
 		hidden: []string{"spend", "accounts"},
 		check: func(_ Caller, _, next *resource.Team) (err error) {
+			if next.CustomerBudget, err = refer("customer_budget", next.CustomerBudget, rs.findBudget); err != nil {
+				return err
+			}
 			next.OrganizationID, err = refer("organization_id", next.OrganizationID, rs.findOrganization)
 			return err
 		},

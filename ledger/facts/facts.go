@@ -27,6 +27,7 @@ type Facts struct {
 	Address   string     `json:"address,omitempty"`   // of the client, where a policy asks for it
 	Size      int64      `json:"size,omitempty"`      // bytes of the body
 	Asked     string     `json:"asked,omitempty"`     // name of the model that the client asked for
+	Spent     string     `json:"spent,omitempty"`     // name of the model in whose place the record's was asked, for the budget of it was spent
 	Customer  string     `json:"customer,omitempty"`  // end user of a request that was not admitted
 	Fallbacks []string   `json:"fallbacks,omitempty"` // that the client named
 	Stays     bool       `json:"stays,omitempty"`     // the client wants no fallbacks
@@ -50,6 +51,8 @@ const (
 	flagCount
 	flagLate
 	flagLists
+	flagName
+	flagSpent
 )
 
 // Append appends the binary form, without its length: flags, numbers, texts, lists, count.
@@ -78,6 +81,12 @@ func (f *Facts) Append(b []byte) []byte {
 		for _, v := range [...]int64{c.Limit, c.Left, c.Asked} {
 			b = binary.AppendVarint(b, v)
 		}
+		if c.Name != "" {
+			b = putText(b, c.Name)
+		}
+	}
+	if f.Spent != "" {
+		b = putText(b, f.Spent)
 	}
 	return b
 }
@@ -92,6 +101,8 @@ func (f *Facts) flags() (flags uint64) {
 		{f.Stays, flagStays},
 		{f.Count != nil, flagCount},
 		{f.Count != nil && f.Count.Late, flagLate},
+		{f.Spent != "", flagSpent},
+		{f.Count != nil && f.Count.Name != "", flagName},
 		{len(f.Fallbacks)+len(f.Absent)+len(f.Guards)+len(f.Resting) > 0, flagLists},
 	} {
 		if x.is {
@@ -130,7 +141,13 @@ func Parse(b []byte) (Facts, error) {
 		for _, v := range [...]*int64{&c.Limit, &c.Left, &c.Asked} {
 			*v = r.Int()
 		}
+		if flags&flagName != 0 {
+			c.Name = r.text()
+		}
 		f.Count = c
+	}
+	if flags&flagSpent != 0 {
+		f.Spent = r.text()
 	}
 	if r.Done() != nil {
 		return Facts{}, errFacts

@@ -20,7 +20,7 @@ func TestParse(t *testing.T) {
 		{"all", facts.Facts{
 			Index: 7, Path: "/chat/completions", Route: "/v1/chat/completions", Apart: true, Upload: true, Address: "2001:db8::1", Size: -1,
 			Asked: "gpt", Customer: "carol", Fallbacks: []string{"a", "b"}, Stays: true, Absent: []string{"user"}, Guards: []string{"pii"},
-			Resting: []string{"dep"}, Count: &llm.Count{Of: "rpm", Part: llm.PartModel, Unit: "tokens", Limit: 5, Left: -3, Asked: 1, Late: true},
+			Resting: []string{"dep"}, Spent: "gpt-4", Count: &llm.Count{Of: "rpm", Part: llm.PartTag, Name: "batch", Unit: "tokens", Limit: 5, Left: -3, Asked: 1, Late: true},
 		}},
 	} {
 		b := tt.give.Append(nil)

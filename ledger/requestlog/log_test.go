@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -301,6 +302,10 @@ func TestLog_Explain(t *testing.T) {
 	}
 	if d := gocmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("Explain: %v\n%s", err, d)
+	}
+	got.Facts.Spent = "gpt"
+	if said := strings.Join(got.Words(&p.Rows[0]), "\n"); !strings.Contains(said, "The budget for gpt was spent; "+p.Rows[0].Model+" took its place") {
+		t.Errorf("another model's place: got %s", said)
 	}
 }
 

@@ -28,6 +28,9 @@ func (r *Receipt) Words(row *Row) []string {
 		}
 		out = append(out, said+".")
 	}
+	if spent := r.Facts.Spent; spent != "" {
+		out = append(out, fmt.Sprintf("The budget for %s was spent; %s took its place, as budget_fallbacks says.", spent, row.Model))
+	}
 	for i, a := range r.Attempts {
 		out = append(out, a.words(i+1))
 	}

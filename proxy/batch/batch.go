@@ -29,18 +29,18 @@ var Endpoints = []string{
 
 // Request is what a client asks for.
 type Request struct {
-	InputFile string          `json:"input_file_id"`
-	Endpoint  string          `json:"endpoint"`
-	Window    string          `json:"completion_window"`
-	Metadata  json.RawMessage `json:"metadata"`
-	Expires   json.RawMessage `json:"output_expires_after"`
+	InputFile string           `json:"input_file_id"`
+	Endpoint  string           `json:"endpoint"`
+	Window    string           `json:"completion_window"`
+	Metadata  json.RawMessage  `json:"metadata"`
+	Expires   *resource.Expiry `json:"output_expires_after"` // nil: with the batch
 }
 
 // ReadRequest reads the body of a request for a batch.
 func ReadRequest(body []byte) (*Request, error) {
 	r := new(Request)
 	if err := json.Unmarshal(body, r); err != nil {
-		return nil, &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Message: "The request must be an object with input_file_id, endpoint and completion_window.", Err: err}
+		return nil, &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Message: "The request must be an object with input_file_id, endpoint and completion_window, in OpenAI's words.", Err: err}
 	}
 	if string(r.Metadata) == "null" {
 		r.Metadata = nil
@@ -59,8 +59,8 @@ func (r *Request) check() error {
 		return bad("endpoint", "The endpoint must be one of "+strings.Join(Endpoints, ", ")+".")
 	case r.Window != window:
 		return bad("completion_window", "The completion_window must be \"24h\".")
-	case len(r.Expires) > 0 && string(r.Expires) != "null":
-		return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Param: "output_expires_after", Message: "Output files expire with the setting stored_file_days."}
+	case r.Expires != nil && (r.Expires.Anchor != resource.ExpiryAnchor || r.Expires.Seconds < resource.MinExpiry || r.Expires.Seconds > resource.MaxExpiry):
+		return bad("output_expires_after", "output_expires_after has the anchor created_at and 3600 to 2592000 seconds.")
 	}
 	if len(r.Metadata) == 0 {
 		return nil
@@ -201,6 +201,9 @@ func (d *Desk) Create(ctx context.Context, who *resource.Principal, r *Request, 
 			Endpoint: r.Endpoint, InputFile: r.InputFile, Window: r.Window, Metadata: r.Metadata, Address: address,
 			Status: resource.BatchValidating, Moments: resource.BatchMoments{Ends: resource.At(now.Add(windowTime))},
 		},
+	}
+	if r.Expires != nil {
+		a.Batch.OutputSeconds = r.Expires.Seconds
 	}
 	if _, err := d.store.Put(ctx, a, 0); err != nil {
 		return nil, files.StoreError(err)

@@ -182,9 +182,26 @@ func TestRunner_completes(t *testing.T) {
 		if got := b.show(id); got.Status != "validating" || got.Counts.Total != 0 {
 			t.Errorf("got %+v", got)
 		}
+		r, err := batch.ReadRequest([]byte(`{"input_file_id":"` + b.record(id).InputFile + `","endpoint":"` + endpoint + `","completion_window":"24h","output_expires_after":{"anchor":"created_at","seconds":3600}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		short, err := b.desk.Create(t.Context(), owner, r, resource.Owners{KeyID: "k1"}, "", 7)
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer start(t, b.runner("n1"))()
 		defer start(t, b.runner("n2"))()
 		got := b.wait(id, "completed")
+		for made, want := range map[*batch.Batch]time.Duration{got: 8 * 24 * time.Hour, b.wait(short.ID, "completed"): time.Hour} {
+			a, _, err := b.shelf.Get(t.Context(), *made.OutputFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keep := a.ExpiresAt.Std().Sub(a.CreatedAt.Std()); keep > want || keep < want-time.Hour {
+				t.Errorf("the answers are kept for %s, want %s", keep, want)
+			}
+		}
 		if got.Counts.Total != 100 || got.Counts.Completed != 99 || got.Counts.Failed != 1 || got.InProgressAt == nil || got.CompletedAt == nil || got.FinalizingAt == nil {
 			t.Errorf("got %+v", got)
 		}
@@ -196,7 +213,7 @@ func TestRunner_completes(t *testing.T) {
 			t.Errorf("errors %v", failed)
 		}
 		for id, n := range b.sent {
-			if n != 1 {
+			if n != 2 { // once for each batch
 				t.Errorf("%s was sent %d times", id, n)
 			}
 		}
@@ -444,12 +461,14 @@ func TestDesk_Create(t *testing.T) {
 	}
 	for body, who := range map[string]*resource.Principal{
 		`{}`: owner,
-		`{"input_file_id":"` + file + `","endpoint":"/v1/files","completion_window":"24h"}`:                           owner,
-		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"1h"}`:                     owner,
-		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h"}`:                    other,
-		`{"input_file_id":"` + data.ID + `","endpoint":"` + endpoint + `","completion_window":"24h"}`:                 owner,
-		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","metadata":[1]}`:     owner,
-		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","metadata":{"a":1}}`: owner,
+		`{"input_file_id":"` + file + `","endpoint":"/v1/files","completion_window":"24h"}`:                                                                        owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"1h"}`:                                                                  owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h"}`:                                                                 other,
+		`{"input_file_id":"` + data.ID + `","endpoint":"` + endpoint + `","completion_window":"24h"}`:                                                              owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","metadata":[1]}`:                                                  owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","metadata":{"a":1}}`:                                              owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","output_expires_after":{"anchor":"created_at","seconds":60}}`:     owner,
+		`{"input_file_id":"` + file + `","endpoint":"` + endpoint + `","completion_window":"24h","output_expires_after":{"anchor":"completed_at","seconds":3600}}`: owner,
 	} {
 		r, err := batch.ReadRequest([]byte(body))
 		if err != nil {

@@ -537,6 +537,9 @@ func (j *job) file(ctx context.Context, what string, parts []resource.Part) (id 
 		ID: id, Kind: resource.ArtifactFile, Owners: j.rec.Owners, CreatedAt: j.now(), ExpiresAt: j.rec.ExpiresAt,
 		File: &resource.FileFacts{Name: j.id + "_" + what + ".jsonl", Purpose: files.PurposeBatchOutput, Parts: parts},
 	}
+	if n := j.rec.Batch.OutputSeconds; n > 0 {
+		a.ExpiresAt = min(a.ExpiresAt, a.CreatedAt+resource.Time(time.Duration(n)*time.Second))
+	}
 	j.mu.Unlock()
 	for _, p := range parts {
 		a.File.Bytes += p.Bytes

@@ -132,7 +132,7 @@ func (u *Upload) check() error {
 		}
 	case len(u.Name) > 512:
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "file", Message: "The name of the file has more than 512 bytes."}
-	case u.Seconds != 0 && (u.Seconds < 3600 || u.Seconds > 2_592_000):
+	case u.Seconds != 0 && (u.Seconds < resource.MinExpiry || u.Seconds > resource.MaxExpiry):
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "expires_after[seconds]", Message: "A file expires after 3600 to 2592000 seconds."}
 	}
 	return nil

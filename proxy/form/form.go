@@ -282,9 +282,13 @@ type Edits struct {
 	Model string            // the new value of "model"; "": as it is, and none is added
 	Drop  []string          // names of fields to leave out
 	Texts map[string]string // new values of text fields that stand once
+	Add   []Field           // that are added at the end
 
 	File func(content []byte) []byte // gives what is sent of each file; nil: it is sent as it is
 }
+
+// Field is a text field of a form.
+type Field struct{ Name, Value string }
 
 // Pieces are the form with the edits made, in pieces of which all but the changed fields are its
 // own bytes.
@@ -323,6 +327,9 @@ func (f *Form) Pieces(e Edits) [][]byte {
 	}
 	if !named {
 		out = append(out, f.field("model", e.Model))
+	}
+	for _, a := range e.Add {
+		out = append(out, f.field(a.Name, a.Value))
 	}
 	return append(out, []byte("--"+f.boundary+"--\r\n"))
 }

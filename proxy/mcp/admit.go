@@ -99,7 +99,7 @@ func (c *caller) addCustomer(set *resource.Settings) (err error) {
 	if err := policy.CheckCustomer(c.customer, set, record); err != nil {
 		return err
 	}
-	l, none, ok := c.cat.CustomerLevel(c.customer, record, c.who.Key)
+	l, none, ok := c.cat.CustomerLevel(c.customer, record, c.who)
 	if !ok {
 		return policy.NoBudget()
 	}

@@ -101,7 +101,9 @@ func (k *call) model() string { return "mcp/" + k.what }
 func (k *call) reserve(ctx context.Context) (err error) {
 	g := k.c.g
 	k.step = "limits"
-	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{Catalog: k.c.cat, Levels: k.c.levels, Model: k.model(), Session: k.c.session})
+	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{
+		Catalog: k.c.cat, Levels: k.c.levels, Model: k.model(), Session: k.c.session, Tags: k.c.tags, Server: k.server,
+	})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type LimitHold interface {
 	Settle(input, output int64)
 	// Release ends the request, after Settle or without it.
 	Release()
+	// Withdraw takes the request out of the limits, as if it had not come. It is called in the place of Release.
+	Withdraw()
 }
 
 // FromLimiter makes a Limiter of l. A method's results do not convert to interfaces, so this and

@@ -83,14 +83,14 @@ func (p *Prefix) Patterns() []string {
 // tell it as x-conclave-model-id.
 const Owner = "X-Conclave-Owner"
 
-// Allowed says whether a key may call a path: what is denied to it wins over what it is allowed.
-// key is nil for the master key.
-func Allowed(key *resource.Key, path string) bool {
-	if key == nil {
-		return true
+// Refuser finds the first of the levels that does not let a path be called; nil: all do.
+func Refuser(levels []resource.Level, path string) *resource.Level {
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && !p.PassesThrough(path) {
+			return &levels[i]
+		}
 	}
-	denied := len(key.DeniedPassThrough) > 0 && resource.AllowsRoute(key.DeniedPassThrough, path)
-	return !denied && resource.AllowsRoute(key.PassThrough, path)
+	return nil
 }
 
 // Wanted is what a deployment must be to be asked. What is "" does not matter.

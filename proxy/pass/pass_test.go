@@ -122,15 +122,26 @@ func FuzzAsked(f *testing.F) {
 	})
 }
 
-func TestAllowed(t *testing.T) {
+func TestRefuser(t *testing.T) {
 	t.Parallel()
-	key := &resource.Key{Access: resource.Access{PassThrough: []string{"/openai/*"}, DeniedPassThrough: []string{"/openai/v1/files*"}}}
-	for path, want := range map[string]bool{"/openai/v1/evals": true, "/openai/v1/files/x": false, "/anthropic/v1/x": false} {
-		if pass.Allowed(key, path) != want {
-			t.Errorf("Allowed(%q) is not %t", path, want)
+	level := func(kind string, allowed, denied []string) resource.Level {
+		return resource.Level{Kind: kind, Policy: &resource.Policy{PassThrough: allowed, DeniedPassThrough: denied}}
+	}
+	levels := []resource.Level{
+		level("team", []string{"/openai/*", "/cohere/*"}, []string{"/cohere/v2/*"}), {Kind: "model"}, level("key", []string{"/openai/*", "/cohere/*", "/anthropic/*"}, []string{"/openai/v1/files*"}),
+	}
+	for path, want := range map[string]string{
+		"/openai/v1/evals": "", "/openai/v1/files/x": "key", "/anthropic/v1/x": "team", "/cohere/v1/x": "", "/cohere/v2/x": "team", "/x": "team",
+	} {
+		got := ""
+		if l := pass.Refuser(levels, path); l != nil {
+			got = l.Kind
+		}
+		if got != want {
+			t.Errorf("%s is refused by %q, want %q", path, got, want)
 		}
 	}
-	if !pass.Allowed(&resource.Key{}, "/openai/x") || !pass.Allowed(nil, "/x") {
+	if pass.Refuser([]resource.Level{level("key", nil, nil)}, "/openai/x") != nil || pass.Refuser(nil, "/x") != nil {
 		t.Error("a key without lists, or the master key, is refused")
 	}
 }

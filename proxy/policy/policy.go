@@ -223,7 +223,7 @@ func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) e
 func NoBudget() error {
 	return &llm.Error{
 		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second, Scope: resource.HolderCustomer,
-		Message: "The shared budget that end users have here (customer_budget of the key, or of the settings) does not exist. An administrator has to make it, or to name another.",
+		Message: "The shared budget that end users have here (customer_budget of the key, its team, its organization, or of the settings) does not exist. An administrator has to make it, or to name another.",
 	}
 }
 

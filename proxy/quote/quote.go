@@ -143,7 +143,7 @@ func counted(r *Request, factor float64) int64 {
 func (q *Quote) generates(r *Request, most int64) {
 	q.Output = r.Fields.MaxTokens
 	if q.Output == 0 {
-		q.Output = r.Catalog.Settings().DefaultOutputHold
+		q.Output = r.outputHold()
 		if most > 0 {
 			q.Output = min(q.Output, most)
 		}
@@ -153,6 +153,20 @@ func (q *Quote) generates(r *Request, most int64) {
 		q.choices = product(q.choices, prompts(r.Body))
 	}
 	q.Output = product(q.Output, q.choices)
+}
+
+// outputHold is how many tokens of output a request without a maximum is taken to need: the most that a level says,
+// else the setting.
+func (r *Request) outputHold() (most int64) {
+	for i := range r.Levels {
+		if p := r.Levels[i].Policy; p != nil {
+			most = max(most, p.HoldFor(r.Model.Name))
+		}
+	}
+	if most == 0 {
+		most = r.Catalog.Settings().DefaultOutputHold
+	}
+	return most
 }
 
 // at is what the request is expected to use with so many tokens of output.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // TestPromptBytes: all that becomes tokens is held for, wherever it stands in a body.
@@ -37,6 +38,47 @@ func TestDecides(t *testing.T) {
 		q.decides(&Request{Body: []byte(body)})
 		if q.Output != want*answerTokens || q.Service != llm.ServiceDecisions {
 			t.Errorf("%s: %+v", body, q)
+		}
+	}
+}
+
+// TestOutputHold: of a request without a maximum the most is held that a level wants, else what the setting says, and
+// never more than the model makes.
+func TestOutputHold(t *testing.T) {
+	t.Parallel()
+	level := func(kind string, all int64, gpt int64) resource.Level {
+		p := &resource.Policy{}
+		if all > 0 {
+			p.OutputHold = &all
+		}
+		if gpt > 0 {
+			p.ModelOutputHolds = map[string]int64{"gpt": gpt}
+		}
+		return resource.Level{Kind: kind, Policy: p}
+	}
+	cat := resource.NewCatalog(resource.Tables{})
+	for _, tt := range []struct {
+		name   string
+		levels []resource.Level
+		model  string
+		fields llm.Fields
+		most   int64
+		want   int64
+	}{
+		{"nobody says", []resource.Level{level("team", 0, 0), {Kind: "model"}}, "gpt", llm.Fields{}, 0, cat.Settings().DefaultOutputHold},
+		{"the key says", []resource.Level{level("team", 0, 0), level("key", 100, 0)}, "gpt", llm.Fields{}, 0, 100},
+		{"of the model", []resource.Level{level("key", 100, 70)}, "gpt", llm.Fields{}, 0, 70},
+		{"of another", []resource.Level{level("key", 100, 70)}, "claude", llm.Fields{}, 0, 100},
+		{"of another alone", []resource.Level{level("key", 0, 70)}, "claude", llm.Fields{}, 0, cat.Settings().DefaultOutputHold},
+		{"the team wants more", []resource.Level{level("team", 300, 0), level("key", 100, 70)}, "gpt", llm.Fields{}, 0, 300},
+		{"the model makes less", []resource.Level{level("key", 100, 0)}, "gpt", llm.Fields{}, 60, 60},
+		{"the client says", []resource.Level{level("key", 100, 0)}, "gpt", llm.Fields{MaxTokens: 9}, 0, 9},
+		{"two choices", []resource.Level{level("key", 100, 0)}, "gpt", llm.Fields{N: 2}, 0, 200},
+	} {
+		var q Quote
+		q.generates(&Request{Catalog: cat, Levels: tt.levels, Model: &resource.Model{Name: tt.model}, Endpoint: llm.Chat, Fields: &tt.fields}, tt.most)
+		if q.Output != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, q.Output, tt.want)
 		}
 	}
 }

@@ -108,10 +108,14 @@ func (t *taking) error(of holder) *llm.Error {
 	h.Set("x-ratelimit-limit-"+what, strconv.FormatInt(t.limit, 10))
 	h.Set("x-ratelimit-remaining-"+what, strconv.FormatInt(t.remain, 10))
 	h.Set("x-ratelimit-reset-"+what, t.retry.Round(time.Millisecond).String())
+	tag := ""
+	if of.part == partTag {
+		tag = of.of
+	}
 	return &llm.Error{
 		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: of.kind, Entity: of.id, RetryAfter: t.retry, Header: h,
 		Count: &llm.Count{
-			Of: t.use.dim.field(), Part: of.part.String(), Limit: t.limit, Left: t.remain, Asked: t.use.cost, Late: t.remain >= t.use.cost,
+			Of: t.use.dim.field(), Part: of.part.String(), Name: tag, Limit: t.limit, Left: t.remain, Asked: t.use.cost, Late: t.remain >= t.use.cost,
 		},
 		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s, the request counts %d, about %d left", of, t.limit, unit, t.use.cost, t.remain),
 	}
@@ -257,6 +261,15 @@ func (h *Hold) Release() {
 			h.l.land(u)
 		}
 	}
+	h.free()
+}
+
+// Withdraw takes the request out of its limits, as if it had not come. The Hold must not be used afterwards.
+func (h *Hold) Withdraw() {
+	if h.l == nil {
+		return
+	}
+	h.undo()
 	h.free()
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Every kind of holder is limited, in every dimension, by model and by session.
+// Every kind of holder is limited, in every dimension, by model, by session, by tag and by MCP server.
 func TestReserve_EveryLevel(t *testing.T) {
 	t.Parallel()
 	kinds := []string{
@@ -32,7 +32,7 @@ func TestReserve_EveryLevel(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			for _, kind := range kinds {
-				for _, of := range []string{"all", "model", "session", "shared", "shared model"} {
+				for _, of := range []string{"all", "model", "session", "shared", "shared model", "tag", "mcp"} {
 					var a resource.Allowance
 					shared := &resource.Budget{Meta: resource.Meta{ID: "b"}, Name: "b"}
 					v := resource.Level{Kind: kind, ID: "x", Allowance: &a}
@@ -46,6 +46,10 @@ func TestReserve_EveryLevel(t *testing.T) {
 						a.Limits = resource.Limits{RPM: new(int64(1000)), OutputTPM: new(int64(10_000))}
 					case "shared model":
 						a.BudgetID, shared.ModelLimits = "b", map[string]resource.Limits{"m": tt.limits}
+					case "tag":
+						v.Policy = &resource.Policy{TagLimits: map[string]resource.Limits{"eu": tt.limits}}
+					case "mcp": // by its alias, and by a name that another server has
+						v.Policy = &resource.Policy{MCPLimits: map[string]resource.Limits{"g": tt.limits, "mail": {RPM: new(int64(0))}}}
 					default:
 						if tt.limits.InputTPM != nil || tt.limits.OutputTPM != nil || tt.limits.Parallel != nil {
 							continue
@@ -55,6 +59,8 @@ func TestReserve_EveryLevel(t *testing.T) {
 					l := New(Config{NodeID: "a"})
 					cat := resource.NewCatalog(resource.Tables{Budgets: []*resource.Budget{shared}})
 					r := &Request{Catalog: cat, Levels: []resource.Level{v}, Model: "m", Session: "s", Input: 10, Output: 20}
+					r.Tags = []string{"other", "eu"}
+					r.Server = &resource.MCPServer{Meta: resource.Meta{ID: "mcp_1"}, Name: "git", Alias: "g"}
 					n := 0
 					for ; n < 10; n++ {
 						if _, err := l.Reserve(t.Context(), r); err != nil {
@@ -68,8 +74,9 @@ func TestReserve_EveryLevel(t *testing.T) {
 						t.Errorf("%s %s: %d admitted, want %d", kind, of, n, tt.fits)
 					}
 					other := *r
-					other.Model, other.Session = "other", "other"
-					if _, err := l.Reserve(t.Context(), &other); (err == nil) != (of == "model" || of == "shared model" || of == "session" && tt.fits > 0) {
+					other.Model, other.Session, other.Tags, other.Server = "other", "other", []string{"other"}, &resource.MCPServer{Meta: resource.Meta{ID: "mcp_2"}, Name: "other"}
+					free := of == "model" || of == "shared model" || of == "tag" || of == "mcp" || of == "session" && tt.fits > 0
+					if _, err := l.Reserve(t.Context(), &other); (err == nil) != free {
 						t.Errorf("%s %s: another model and session: %v", kind, of, err)
 					}
 				}
@@ -161,4 +168,30 @@ func FuzzRecord(f *testing.F) {
 		_ = tape.Append(b)
 		New(Config{NodeID: "a", Tape: tape})
 	})
+}
+
+// A request that is withdrawn has not come: it counts in no limit. One that is released was there.
+func TestHold_Withdraw(t *testing.T) {
+	t.Parallel()
+	l := New(Config{NodeID: "a"})
+	v := resource.Level{Kind: resource.HolderKey, ID: "k", Allowance: &resource.Allowance{
+		Limits: resource.Limits{RPM: new(int64(1)), TPM: new(int64(30)), Parallel: new(int64(1))},
+	}}
+	r := &Request{Levels: []resource.Level{v}, Input: 10, Output: 20}
+	for range 3 {
+		h, err := l.Reserve(t.Context(), r)
+		if err != nil {
+			t.Fatalf("after a request that was withdrawn: %v", err)
+		}
+		h.Withdraw()
+	}
+	h, err := l.Reserve(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Release()
+	if _, err := l.Reserve(t.Context(), r); refusal(t, err).Type != "requests" {
+		t.Errorf("after one that was released: got %v", err)
+	}
+	none.Withdraw() // of a request without limits
 }

@@ -11,12 +11,14 @@ import (
 
 // Request is what is to be admitted.
 type Request struct {
-	Catalog *resource.Catalog // of the shared budgets, whose limits count too; nil: there are none
-	Levels  []resource.Level  // whose limits count
-	Model   string            // as clients name it: whose own limits count; "": none
-	Input   int64             // estimate of the prompt's tokens
-	Output  int64             // estimate of the completion's tokens
-	Session string            // id of the agent session; "": none
+	Catalog *resource.Catalog   // of the shared budgets, whose limits count too; nil: there are none
+	Levels  []resource.Level    // whose limits count
+	Model   string              // as clients name it: whose own limits count; "": none
+	Input   int64               // estimate of the prompt's tokens
+	Output  int64               // estimate of the completion's tokens
+	Session string              // id of the agent session; "": none
+	Tags    []string            // of the request
+	Server  *resource.MCPServer // that is called; nil: none
 }
 
 // limited says that there is a limit at all.
@@ -26,7 +28,7 @@ func (r *Request) limited() bool {
 		if v.Allowance != nil && r.Catalog.Limited(v.Allowance) {
 			return true
 		}
-		if r.Session != "" && v.Policy != nil && v.Policy.Sessions != nil {
+		if v.Policy != nil && (r.Session != "" && v.Policy.Sessions != nil || v.Policy.Limited()) {
 			return true
 		}
 	}
@@ -54,8 +56,8 @@ func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
 	return h, nil
 }
 
-// takeLevel counts the request in the limits of one holder: its own, those of the model and
-// those of the session.
+// takeLevel counts the request in the limits of one holder: its own, those of the model, of the tags, of the MCP
+// server and of the session.
 func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) error {
 	if a := v.Allowance; a != nil {
 		all := r.Catalog.Limits(a)
@@ -70,11 +72,38 @@ func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) err
 			}
 		}
 	}
-	if v.Policy == nil || v.Policy.Sessions == nil || r.Session == "" {
+	if v.Policy == nil {
+		return nil
+	}
+	if v.Policy.Limited() {
+		if err := h.takeParts(ctx, v, r); err != nil {
+			return err
+		}
+	}
+	if v.Policy.Sessions == nil || r.Session == "" {
 		return nil
 	}
 	s := resource.Limits{RPM: v.Policy.Sessions.RPM, TPM: v.Policy.Sessions.TPM}
 	return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partSession, of: r.Session}, &s, r)
+}
+
+// takeParts counts the request in a holder's limits of its tags and of the MCP server.
+func (h *Hold) takeParts(ctx context.Context, v *resource.Level, r *Request) error {
+	if len(v.Policy.TagLimits) > 0 {
+		for _, tag := range r.Tags {
+			l, ok := v.Policy.TagLimits[tag]
+			if !ok {
+				continue
+			}
+			if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partTag, of: tag}, &l, r); err != nil {
+				return err
+			}
+		}
+	}
+	if l, ok := v.Policy.LimitsOfMCP(r.Server); ok {
+		return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partMCP, of: r.Server.ID}, &l, r)
+	}
+	return nil
 }
 
 // takeAll counts the request in one set of limits.
@@ -107,18 +136,20 @@ const (
 	partAll     part = 0 // those of all requests
 	partModel   part = 1 // those of one model
 	partSession part = 2 // those of one agent session
+	partTag     part = 3 // those of one tag
+	partMCP     part = 4 // those of one MCP server
 )
 
 // String is the part as receipts name it.
 func (p part) String() string {
-	return [...]string{partAll: "", partModel: llm.PartModel, partSession: llm.PartSession}[p]
+	return [...]string{partAll: "", partModel: llm.PartModel, partSession: llm.PartSession, partTag: llm.PartTag, partMCP: llm.PartMCP}[p]
 }
 
 // holder is one set of limits.
 type holder struct {
 	kind, id string
 	part     part
-	of       string // the model or the session
+	of       string // the model, the session, the tag or the server's id
 }
 
 func (o holder) String() string {
@@ -127,6 +158,10 @@ func (o holder) String() string {
 		return o.kind + " for model " + o.of
 	case partSession:
 		return o.kind + " for one session"
+	case partTag:
+		return o.kind + " for the tag " + o.of
+	case partMCP:
+		return o.kind + " for one MCP server"
 	default:
 		return o.kind
 	}

@@ -75,7 +75,8 @@ type judge struct {
 	cat    *resource.Catalog
 	r      *evidence.Request
 	f      *facts.Facts
-	key    *resource.Key // nil: the master key
+	who    *resource.Principal
+	key    *resource.Key // who's; nil: the master key
 	levels []resource.Level
 	above  int // how many of levels stand before the model
 	model  *resource.Model

@@ -29,7 +29,7 @@ func (j *judge) auth() error {
 	if err != nil {
 		return err
 	}
-	j.key = who.Key
+	j.who, j.key = who, who.Key
 	j.levels = who.Levels(nil)
 	j.above = len(j.levels)
 	if j.f.Path == "" {
@@ -61,7 +61,7 @@ func (j *judge) policies() error {
 		if err := policy.CheckCustomer(customer, j.cat.Settings(), record); err != nil {
 			return err
 		}
-		l, none, ok := j.cat.CustomerLevel(customer, record, j.key)
+		l, none, ok := j.cat.CustomerLevel(customer, record, j.who)
 		if !ok {
 			return policy.NoBudget()
 		}
@@ -122,6 +122,11 @@ func (j *judge) access() error {
 			return err
 		}
 		j.model = m
+		if j.f.Spent != "" { // another was asked, whose budgets decided
+			if j.model, err = policy.Model(j.cat, levels, j.r.Model); err != nil {
+				return err
+			}
+		}
 	}
 	if j.model != nil {
 		j.levels = j.cat.ModelLevels(j.levels, nil, j.model)
@@ -172,6 +177,11 @@ func (j *judge) limits() error {
 			return nil
 		}
 		limits = resource.Limits{RPM: l.Policy.Sessions.RPM, TPM: l.Policy.Sessions.TPM}
+	case llm.PartTag:
+		if l.Policy == nil {
+			return nil
+		}
+		limits = l.Policy.TagLimits[c.Name]
 	default:
 		limits = j.cat.Limits(l.Allowance)
 	}

@@ -292,7 +292,7 @@ func TestFields(t *testing.T) {
 		"key": {&resource.Key{Meta: meta("k"), TeamID: "red", UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, map[string][]string{
 			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id", "access_group_ids"),
 		}},
-		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts"}}},
+		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts", "file_expires_after", "batch_output_expires_after"}}},
 		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description", "expires_at")}},
 		"member":  {&resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, map[string][]string{"lead": append(slices.Clone(policyFields), "admin", "expires_at")}},
 		"user": {&resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, map[string][]string{
@@ -431,6 +431,8 @@ func TestEscalation(t *testing.T) {
 		{"join a team", "plain", nil, &resource.TeamMember{Meta: meta("far/plain"), TeamID: "far", UserID: "plain"}, false},
 		{"let oneself more", "plain", &resource.Team{Meta: meta("blue"), OrganizationID: "acme"}, &resource.Team{Meta: meta("blue"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate"}}, false},
 		{"switch a permission on", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Access: resource.Access{Permissions: map[string]bool{"get_spend_routes": true}}}, false},
+		{"hold less of requests", "boss", nil, &resource.Key{Meta: meta("n"), UserID: "boss", Policy: resource.Policy{OutputHold: new(int64(1))}}, false},
+		{"hold less of a model's", "lead", &resource.Key{Meta: meta("n"), TeamID: "red"}, &resource.Key{Meta: meta("n"), TeamID: "red", Policy: resource.Policy{ModelOutputHolds: map[string]int64{"gpt": 1}}}, false},
 		{"let a node call an address", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverWebhook, URL: "http://10.0.0.1"}}, false},
 		{"a rotation that one picks up", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverPickUp}}, true},
 		{"move a project", "lead", &resource.Project{Meta: meta("p"), TeamID: "red"}, &resource.Project{Meta: meta("p"), TeamID: "far"}, false},
@@ -438,6 +440,25 @@ func TestEscalation(t *testing.T) {
 		err := as(t, world(), tt.who).MayPut(tt.before, tt.after)
 		if (err == nil) != tt.ok {
 			t.Errorf("%s by %s: got %v, want ok %v", tt.name, tt.who, err, tt.ok)
+		}
+	}
+}
+
+// TestOutputHolds: a key hands on what is held of its requests, neither more nor less.
+func TestOutputHolds(t *testing.T) {
+	t.Parallel()
+	held := func(id string, n int64) *resource.Key {
+		return &resource.Key{Meta: meta(id), UserID: "plain", Policy: resource.Policy{OutputHold: &n, ModelOutputHolds: map[string]int64{"gpt": n}}}
+	}
+	d := Of(held("k", 100), world())
+	filled := &resource.Key{Meta: meta("n"), UserID: "plain"}
+	d.Fill(filled, 0)
+	for _, tt := range []struct {
+		key *resource.Key
+		ok  bool
+	}{{held("n", 100), true}, {filled, true}, {held("n", 99), false}, {held("n", 101), false}} {
+		if err := d.MayPut(nil, tt.key); (err == nil) != tt.ok {
+			t.Errorf("%d: got %v, want ok %v", *tt.key.OutputHold, err, tt.ok)
 		}
 	}
 }

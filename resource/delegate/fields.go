@@ -15,14 +15,18 @@ var fields = map[string]map[string]reach{
 	"key": table(owns, policyFields, accessFields, []string{
 		"name", "expires_at", "team_id", "project_id", "user_id", accessGroups,
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in", // who has no right to rotate it is refused by the verb
-	}).with(never, "role", switchOff, "customer_budget"),
+	}).with(never, "role", switchOff, "customer_budget").with(never, outputHolds...),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
-		with(rules, "expires_at", "prompts").with(never, "organization_id", accessGroups, switchOff),
-	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff),
-	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, accessGroups, switchOff),
+		with(rules, "expires_at", "prompts", "file_expires_after", "batch_output_expires_after").with(never, "organization_id", accessGroups, switchOff, "customer_budget").with(never, outputHolds...),
+	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff).with(never, outputHolds...),
+	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, accessGroups, switchOff).with(never, outputHolds...),
 	"user": table(rules, policyFields, []string{"organization_admin", "service_account", "expires_at"}).
-		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", accessGroups, switchOff),
+		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", accessGroups, switchOff).with(never, outputHolds...),
 }
+
+// outputHolds are the fields that say how much is held of a request without a maximum. Too little lets spend run
+// over budgets, so that they are the admins'; but a key may have what the one that makes it has.
+var outputHolds = []string{"default_output_hold", "model_output_holds"}
 
 // switchOff is the field that takes guardrails away from requests.
 const switchOff = "disable_global_guardrails"
@@ -48,12 +52,12 @@ var serverFields = []string{"id", "owner", "created_at", "created_by", "updated_
 var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in"}
 
 var policyFields = []string{
-	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
+	"budget_id", "budgets", "limits", "model_limits", "mcp_limits", "tag_limits", "budget_fallbacks", "models", "aliases", "routes", "passthrough_routes", "denied_passthrough_routes", "allowed_ips", "denied_ips", "enforced_params",
 	"guardrails", "callbacks", "tags", "sessions", "log_content", "log_content_days", "max_request_mb", "max_response_mb", "metadata", "objects",
 }
 
 var accessFields = []string{
-	"type", "permissions", "passthrough_routes", "denied_passthrough_routes", "prompts", "cache_controls", "increase_cap",
+	"type", "permissions", "prompts", "cache_controls", "increase_cap",
 }
 
 type fieldTable map[string]reach
@@ -89,11 +93,19 @@ func (d *Delegate) checkFields(kind string, has reach, before, after resource.Re
 			continue // reachOf looked at where it is
 		case before != nil && slices.Contains(placedOnce[kind], name):
 			return forbidden("%s: it cannot be changed", name)
+		case slices.Contains(outputHolds, name) && d.handsOn(after):
+			continue
 		case has < least:
 			return forbidden("%s: %s may not change it", name, d.standing)
 		}
 	}
 	return nil
+}
+
+// handsOn says that a key has the holds of the one that makes it.
+func (d *Delegate) handsOn(after resource.Record) bool {
+	k, ok := after.(*resource.Key)
+	return ok && reflect.DeepEqual(k.OutputHold, d.key.OutputHold) && reflect.DeepEqual(k.ModelOutputHolds, d.key.ModelOutputHolds)
 }
 
 // changed lists the fields in which two records of one type differ, by their names in JSON;

@@ -423,12 +423,17 @@ func MaxBudget(al *resource.Allowance) resource.Money {
 
 func modelLimitRows(row map[string]any, limits map[string]resource.Limits) {
 	for field, of := range modelLimitFields {
-		values := map[string]int64{}
-		for model, l := range limits {
-			if v := *of(&l); v != nil {
-				values[model] = *v
-			}
-		}
-		row[field] = values
+		row[field] = valuesOf(limits, of)
 	}
+}
+
+// valuesOf are the limits of one kind by what they are of.
+func valuesOf(limits map[string]resource.Limits, of func(*resource.Limits) **int64) map[string]int64 {
+	values := map[string]int64{}
+	for name, l := range limits {
+		if v := *of(&l); v != nil {
+			values[name] = *v
+		}
+	}
+	return values
 }

@@ -15,8 +15,7 @@ import (
 
 // keyFields are fields of keys alone that only have another name.
 var keyFields = map[string]string{ //nolint:gosec // names of fields
-	"permissions": "permissions", "allowed_passthrough_routes": "passthrough_routes", "denied_passthrough_routes": "denied_passthrough_routes",
-	"prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
+	"permissions": "permissions", "prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
 }
 
 // raised are LiteLLM's names of the fields of an increase.
@@ -32,12 +31,7 @@ var rotationNames = map[string]string{
 // now is the key that an update is of, nil for a new one.
 func KeyDoc(in records.Document, now *resource.Key, at time.Time) (records.Document, error) {
 	out := records.Document{}
-	for theirs, ours := range keyFields {
-		if raw, ok := in[theirs]; ok && (now != nil || !IsEmpty(raw)) {
-			out[ours] = raw
-		}
-		delete(in, theirs)
-	}
+	Own(in, out, keyFields, now != nil)
 	if err := typeDoc(in, out); err != nil {
 		return nil, err
 	}
@@ -48,6 +42,16 @@ func KeyDoc(in records.Document, now *resource.Key, at time.Time) (records.Docum
 		now = &resource.Key{}
 	}
 	return out, rotationDoc(in, out, now)
+}
+
+// Own moves fields that only some holders have from in to out, renamed. In a new record an empty one says nothing.
+func Own(in, out records.Document, names map[string]string, update bool) {
+	for theirs, ours := range names {
+		if raw, ok := in[theirs]; ok && (update || !IsEmpty(raw)) {
+			out[ours] = raw
+		}
+		delete(in, theirs)
+	}
 }
 
 func typeDoc(in, out records.Document) error {
@@ -191,7 +195,6 @@ func KeyRow(row map[string]any, k *resource.Key) {
 		row["permissions"] = map[string]bool{}
 	}
 	for name, list := range map[string][]string{
-		"allowed_passthrough_routes": k.PassThrough, "denied_passthrough_routes": k.DeniedPassThrough,
 		"prompts": k.Prompts, "allowed_cache_controls": k.CacheControls,
 	} {
 		if list == nil {
@@ -218,6 +221,14 @@ func Regenerate(in records.Document, h http.Header) (client.Rotate, error) {
 	return req, Refuse(in, []string{"new_master_key"})
 }
 
+// otherNames are LiteLLM's names of fields of records that it calls otherwise, for errors about them.
+var otherNames = map[string]string{
+	"object_permission": "objects", "key_type": "type", "grace_period": "grace", "allowed_model_region": "region",
+	"mcp_rpm_limit": "mcp_limits", "tag_rpm_limit": "tag_limits", "allowed_passthrough_routes": "passthrough_routes",
+	"default_estimated_output_tokens": "default_output_hold", "default_estimated_output_tokens_per_model": "model_output_holds",
+	"enforced_file_expires_after": "file_expires_after", "enforced_batch_output_expires_after": "batch_output_expires_after",
+}
+
 // Renamed gives an error about a record's field the name that LiteLLM's clients know it by.
 func Renamed(err error) error {
 	e, ok := errors.AsType[*resource.Invalid](err)
@@ -230,15 +241,6 @@ func Renamed(err error) error {
 	if name := rotationNames[e.Field]; name != "" {
 		return invalid(name, e.Reason)
 	}
-	head := strings.IndexAny(e.Field+".", ".[")
-	for ours, theirs := range map[string]string{"objects": "object_permission", "type": "key_type", "grace": "grace_period"} {
-		if e.Field[:head] == ours {
-			return invalid(theirs+e.Field[head:], e.Reason)
-		}
-	}
-	if e.Field == "region" { // of a customer
-		return invalid("allowed_model_region", e.Reason)
-	}
 	if rest, ok := strings.CutPrefix(e.Field, "sessions."); ok {
 		for theirs, ours := range sessionFields {
 			if rest == ours {
@@ -246,9 +248,12 @@ func Renamed(err error) error {
 			}
 		}
 	}
-	for theirs, ours := range keyFields {
-		if e.Field[:head] == ours && theirs != ours {
-			return invalid(theirs+e.Field[head:], e.Reason)
+	head := strings.IndexAny(e.Field+".", ".[")
+	for _, names := range []map[string]string{otherNames, keyFields} {
+		for theirs, ours := range names {
+			if e.Field[:head] == ours {
+				return invalid(theirs+e.Field[head:], e.Reason)
+			}
 		}
 	}
 	return err

@@ -17,10 +17,9 @@ import (
 
 // unsupportedFields bound or widen what anybody may do in LiteLLM, and do nothing here.
 var unsupportedFields = []string{
-	"agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
-	"budget_fallbacks", "default_estimated_output_tokens", "default_estimated_output_tokens_per_model", "denied_passthrough_routes",
-	"enable_prompt_caching", "end_user_budget_id", "mcp_rpm_limit",
-	"permissions", "policies", "router_settings", "send_invite_email", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+	"agent_id", "allowed_cache_controls", "allowed_vector_store_indexes",
+	"enable_prompt_caching", "end_user_budget_id",
+	"permissions", "policies", "router_settings", "send_invite_email", "throttle_on_budget_exceeded", "tpd_limit",
 }
 
 // bestEffort is the kind of a limit that there is: one that is counted as requests come.
@@ -46,11 +45,31 @@ var renamedFields = map[string]string{
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "access_group_ids": "access_group_ids", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", guardSwitch: guardSwitch, "enforced_params": "enforced_params",
 	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
+	"default_estimated_output_tokens": "default_output_hold", "allowed_passthrough_routes": "passthrough_routes",
+	"denied_passthrough_routes": "denied_passthrough_routes",
+}
+
+// mapFields are fields that only have another name, and whose object an update replaces as a whole.
+var mapFields = map[string]struct {
+	ours string
+	now  func(*resource.Policy) []string // the members that there are
+}{
+	"budget_fallbacks":                          {"budget_fallbacks", func(p *resource.Policy) []string { return sorted(p.BudgetFallbacks) }},
+	"default_estimated_output_tokens_per_model": {"model_output_holds", func(p *resource.Policy) []string { return sorted(p.ModelOutputHolds) }},
+}
+
+// partLimitFields are the fields that limit requests of single tags and calls of single MCP servers.
+var partLimitFields = map[string]struct {
+	ours string
+	now  func(*resource.Policy) map[string]resource.Limits
+}{
+	"mcp_rpm_limit": {"mcp_limits", func(p *resource.Policy) map[string]resource.Limits { return p.MCPLimits }},
+	"tag_rpm_limit": {"tag_limits", func(p *resource.Policy) map[string]resource.Limits { return p.TagLimits }},
 }
 
 // modelLimitFields are the fields that limit single models.
 var modelLimitFields = map[string]func(*resource.Limits) **int64{
-	"model_rpm_limit":  func(l *resource.Limits) **int64 { return &l.RPM },
+	"model_rpm_limit":  rpmOf,
 	"model_tpm_limit":  func(l *resource.Limits) **int64 { return &l.TPM },
 	"model_itpm_limit": func(l *resource.Limits) **int64 { return &l.InputTPM },
 	"model_otpm_limit": func(l *resource.Limits) **int64 { return &l.OutputTPM },
@@ -81,8 +100,35 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := sessionsDoc(in, out, now.Sessions); err != nil {
 		return nil, err
 	}
+	for theirs, f := range mapFields {
+		if raw, ok := in[theirs]; ok {
+			out[f.ours] = replaceMap(raw, f.now(now))
+		}
+	}
+	if err := partLimitsDoc(in, out, now); err != nil {
+		return nil, err
+	}
 	return out, allowanceDoc(in, out, now)
 }
+
+// partLimitsDoc reads the limits of single tags and MCP servers.
+func partLimitsDoc(in, out records.Document, now *resource.Policy) error {
+	for theirs, f := range partLimitFields {
+		next, given, err := replaceLimits(in, map[string]func(*resource.Limits) **int64{theirs: rpmOf}, f.now(now))
+		if err != nil {
+			return err
+		}
+		if !given {
+			continue
+		}
+		if err := setLimits(out, f.ours, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rpmOf(l *resource.Limits) **int64 { return &l.RPM }
 
 // rename gives the fields that only have another name.
 func rename(in records.Document, now *resource.Policy) records.Document {
@@ -93,7 +139,7 @@ func rename(in records.Document, now *resource.Policy) records.Document {
 			continue
 		}
 		if ours == "aliases" && now != nil && !records.IsNull(v) {
-			v = replaceMap(v, now.Aliases)
+			v = replaceMap(v, sorted(now.Aliases))
 		}
 		out[ours] = v
 	}
@@ -130,12 +176,12 @@ func liftSwitch(out records.Document) error {
 
 // replaceMap makes a merge patch that leaves nothing of the old map: LiteLLM's updates
 // replace maps as a whole.
-func replaceMap(raw json.RawMessage, old map[string]string) json.RawMessage {
+func replaceMap(raw json.RawMessage, old []string) json.RawMessage {
 	var next map[string]json.RawMessage
-	if json.Unmarshal(raw, &next) != nil {
+	if records.IsNull(raw) || json.Unmarshal(raw, &next) != nil {
 		return raw // the decoder will say what is wrong
 	}
-	for name := range old {
+	for _, name := range old {
 		if _, ok := next[name]; !ok {
 			next[name] = json.RawMessage("null")
 		}
@@ -182,30 +228,9 @@ func limitsDoc(in, out records.Document, now map[string]resource.Limits) error {
 // modelLimitsDoc reads the limits of single models, each field of which an update replaces
 // as a whole, with those inside model_max_budget.
 func modelLimitsDoc(in, out records.Document, now map[string]resource.Limits) error {
-	next := map[string]resource.Limits{}
-	maps.Copy(next, now)
-	given := false
-	for field, of := range modelLimitFields {
-		raw, ok := in[field]
-		if !ok {
-			continue
-		}
-		given = true
-		var values map[string]int64
-		if !IsEmpty(raw) {
-			if err := json.Unmarshal(raw, &values); err != nil {
-				return invalid(field, "is not an object of numbers by model")
-			}
-		}
-		for model, l := range next {
-			*of(&l) = nil
-			next[model] = l
-		}
-		for model, v := range values {
-			l := next[model]
-			*of(&l) = &v
-			next[model] = l
-		}
+	next, given, err := replaceLimits(in, modelLimitFields, now)
+	if err != nil {
+		return err
 	}
 	budgets, err := modelBudgets(in["model_max_budget"])
 	if err != nil {
@@ -221,14 +246,72 @@ func modelLimitsDoc(in, out records.Document, now map[string]resource.Limits) er
 	if !given {
 		return nil
 	}
-	doc := map[string]any{}
-	for model, l := range next {
-		doc[model] = map[string]any{"rpm": l.RPM, "tpm": l.TPM, "input_tpm": l.InputTPM, "output_tpm": l.OutputTPM, "parallel": l.Parallel}
-		if l.IsZero() {
-			doc[model] = nil
+	return setLimits(out, "model_limits", next)
+}
+
+// replaceLimits gives the limits by what they are of (a model, a tag, …) after the fields, each of which replaces one
+// kind of limit as a whole, were read.
+func replaceLimits(in records.Document, fields map[string]func(*resource.Limits) **int64, now map[string]resource.Limits) (next map[string]resource.Limits, given bool, err error) {
+	next = map[string]resource.Limits{}
+	maps.Copy(next, now)
+	for field, of := range fields {
+		raw, ok := in[field]
+		if !ok {
+			continue
+		}
+		given = true
+		var values map[string]int64
+		if !IsEmpty(raw) {
+			if err := json.Unmarshal(raw, &values); err != nil {
+				return nil, false, invalid(field, "is not an object of numbers by name")
+			}
+		}
+		for name, l := range next {
+			*of(&l) = nil
+			next[name] = l
+		}
+		for name, v := range values {
+			l := next[name]
+			*of(&l) = &v
+			next[name] = l
 		}
 	}
-	return out.Set("model_limits", doc)
+	return next, given, nil
+}
+
+// setLimits puts limits into a document, or into a merge patch: those that limit nothing any more go.
+func setLimits(out records.Document, field string, limits map[string]resource.Limits) error {
+	doc := map[string]any{}
+	for name, l := range limits {
+		doc[name] = map[string]any{"rpm": l.RPM, "tpm": l.TPM, "input_tpm": l.InputTPM, "output_tpm": l.OutputTPM, "parallel": l.Parallel}
+		if l.IsZero() {
+			doc[name] = nil
+		}
+	}
+	return out.Set(field, doc)
+}
+
+// PolicyRow writes as LiteLLM's fields what only a policy has, beside its allowance.
+func PolicyRow(row map[string]any, p *resource.Policy) {
+	for theirs, f := range partLimitFields {
+		row[theirs] = valuesOf(f.now(p), rpmOf)
+	}
+	row["allowed_passthrough_routes"], row["denied_passthrough_routes"] = orEmpty(p.PassThrough), orEmpty(p.DeniedPassThrough)
+	row["budget_fallbacks"], row["default_estimated_output_tokens"], row["default_estimated_output_tokens_per_model"] = orMap(p.BudgetFallbacks), p.OutputHold, orMap(p.ModelOutputHolds)
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+func orMap[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
 }
 
 // IsEmpty says that a field is absent or says nothing.

@@ -12,7 +12,7 @@ import (
 )
 
 // credentialRefused are fields that a credential has no place for.
-var credentialRefused = []string{"model_id", "display_name"}
+var credentialRefused = []string{"model_id"}
 
 func (a *api) credentialNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)
@@ -33,7 +33,7 @@ func (a *api) credentialNew(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	if len(doc) == 0 {
+	if _, named := doc["display_name"]; len(doc) == 0 || named && len(doc) == 1 {
 		return wire.Invalid("credential_values", "is missing")
 	}
 	if err := doc.Set("name", name); err != nil {
@@ -55,6 +55,7 @@ func credentialDone(w http.ResponseWriter, wr records.Written, what string, err 
 // credential_info only the provider is kept.
 func credentialDoc(in records.Document) (records.Document, error) {
 	values, info, out := records.Document{}, records.Document{}, records.Document{}
+	fields.Copy(in, out, map[string]string{"display_name": "display_name"})
 	if err := in.Take("credential_values", &values); err != nil {
 		return nil, err
 	}
@@ -177,5 +178,9 @@ func credentialRow(c *resource.Credential) map[string]any {
 	if c.Provider != "" {
 		info["custom_llm_provider"] = c.Provider
 	}
-	return map[string]any{"credential_name": c.Name, "credential_info": info, "credential_values": values}
+	row := map[string]any{"credential_name": c.Name, "display_name": nil, "credential_info": info, "credential_values": values}
+	if c.DisplayName != "" {
+		row["display_name"] = c.DisplayName
+	}
+	return row
 }

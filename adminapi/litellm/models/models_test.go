@@ -74,6 +74,10 @@ func TestCredentials(t *testing.T) {
 	if got["credential_info"].(map[string]any)["custom_llm_provider"] != "openai" || got["credential_values"].(map[string]any)["api_base"] != "http://127.0.0.1:1/v1" {
 		t.Errorf("got %v", got)
 	}
+	h.Must("PATCH", "/credentials/c", `{"display_name":"The lab's"}`)
+	if got := h.Must("GET", "/credentials/by_name/c", ""); got["display_name"] != "The lab's" {
+		t.Errorf("a name for people: got %v", got)
+	}
 	h.Must("PATCH", "/credentials/c", `{"credential_name":"c","display_name":null,"credential_values":{"api_key":"sk-canary-2","aws_region_name":"us-east-1"}}`)
 	h.Must("PATCH", "/credentials/c", `{"credential_values":{"api_key":"sk-canary-3"},"credential_values_to_delete":["api_base","aws_region_name"]}`)
 	if values := h.Must("GET", "/credentials/by_name/c", "")["credential_values"].(map[string]any); len(values) != 1 || values["api_key"] == nil {
@@ -96,7 +100,8 @@ func TestCredentials(t *testing.T) {
 		{"unsupported value", "POST", "/credentials", `{"credential_name":"d","credential_values":{"aws_profile_name":"x"}}`, 400},
 		{"no values", "POST", "/credentials", `{"credential_name":"d"}`, 400},
 		{"another name", "PATCH", "/credentials/c", `{"credential_name":"d"}`, 400},
-		{"a name for people, which has no place", "PATCH", "/credentials/c", `{"display_name":"The lab's"}`, 400},
+		{"a name for people alone", "POST", "/credentials", `{"credential_name":"d","display_name":"x"}`, 400},
+		{"a name for people that is none", "PATCH", "/credentials/c", `{"display_name":" x"}`, 400},
 		{"a model's account", "PATCH", "/credentials/c", `{"model_id":"d"}`, 400},
 		{"set and deleted", "PATCH", "/credentials/c", `{"credential_values":{"api_key":"x"},"credential_values_to_delete":["api_key"]}`, 400},
 		{"no list", "PATCH", "/credentials/c", `{"credential_values_to_delete":"api_key"}`, 400},

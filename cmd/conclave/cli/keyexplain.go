@@ -72,6 +72,9 @@ func (a *app) printEffective(e *client.Effective) error {
 	for _, d := range e.Models.Denied {
 		fmt.Fprintf(w, "  not %s\t%s\n", console.Printable(d.Model), levelText(d.Level))
 	}
+	for _, f := range e.Models.BudgetFallbacks {
+		fmt.Fprintf(w, "  once spent, %s -> %s\t%s\n", console.Printable(f.Model), listText(f.Instead, false), levelText(f.Level))
+	}
 	for _, g := range e.Groups {
 		servers := append(slices.Clone(g.MCPServers), slices.Sorted(maps.Keys(g.MCPTools))...)
 		fmt.Fprintf(w, "ACCESS GROUP\t%s\tof %s\tmodels %s\tMCP servers %s\n", console.Printable(firstText(g.Name, g.ID)), levelText(g.Level), listText(g.Models, false), listText(servers, false))
@@ -95,9 +98,20 @@ func (a *app) printEffective(e *client.Effective) error {
 	}
 	fmt.Fprintln(w, "LIMITS")
 	for _, l := range e.Limits {
-		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, console.Printable(l.Model), levelText(l.Level), l.Value)
+		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, console.Printable(limitOf(l)), levelText(l.Level), l.Value)
 	}
 	return w.Flush()
+}
+
+// limitOf is what a limit is of: a model, a tag, an MCP server; "" for all requests.
+func limitOf(l client.EffectiveLimit) string {
+	switch {
+	case l.Tag != "":
+		return "tag " + l.Tag
+	case l.MCPServer != "":
+		return "MCP server " + l.MCPServer
+	}
+	return l.Model
 }
 
 func firstText(a, b string) string {
