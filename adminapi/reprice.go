@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
@@ -48,11 +49,30 @@ func (s *Server) registerReprice() {
 }
 
 func (s *Server) previewReprice(ctx context.Context, in *repriceInput) (*repriceOutput, error) {
-	var price resource.Price
-	if err := json.Unmarshal([]byte(in.Price), &price); err != nil {
-		return nil, s.problem(invalid("price", err.Error()))
+	price, err := priceOf(in.Price)
+	if err != nil {
+		return nil, s.problem(err)
 	}
 	return s.reprice(ctx, spend.RowParams{From: in.From, To: in.To, Names: in.values(), Limit: 1}, reprice.Question{Price: price})
+}
+
+// priceOf reads a price as strictly as a body is read: a rate that is misspelt, or left out, would be one of nothing.
+func priceOf(text string) (price resource.Price, err error) {
+	var said struct {
+		Input, Output json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(text), &said); err != nil {
+		return price, invalid("price", "is no object of rates such as {\"input\": 0.2, \"output\": 0.8}")
+	}
+	if said.Input == nil || said.Output == nil {
+		return price, invalid("price", "must have input and output, such as {\"input\": 0.2, \"output\": 0.8}")
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&price); err != nil {
+		return price, invalid("price", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return price, nil
 }
 
 // bookReprice books. The audit log has who does, before anything is booked.

@@ -128,16 +128,22 @@ func quoter(t *testing.T, answer func(w http.ResponseWriter, said string)) strin
 	return s.URL + "/v1"
 }
 
-func quoters(t *testing.T, c *nodetest.Cluster) {
-	quoted := func(said string) []byte {
-		b, _ := json.Marshal(fields{"error": fields{"message": "this is not to our taste: " + said, "type": "invalid_request_error", "param": said, "code": "bad"}})
-		return b
-	}
-	c.Model("quoter", quoter(t, func(w http.ResponseWriter, said string) {
+func quoted(said string) []byte {
+	b, _ := json.Marshal(fields{"error": fields{"message": "this is not to our taste: " + said, "type": "invalid_request_error", "param": said, "code": "bad"}})
+	return b
+}
+
+// refuser is an upstream that refuses all that it is asked, with a quote.
+func refuser(t *testing.T) string {
+	return quoter(t, func(w http.ResponseWriter, said string) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = w.Write(quoted(said))
-	}))
+	})
+}
+
+func quoters(t *testing.T, c *nodetest.Cluster) {
+	c.Model("quoter", refuser(t))
 	c.Model("streamquoter", quoter(t, func(w http.ResponseWriter, said string) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = fmt.Fprintf(w, "data: {\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"so \"}}]}\n\ndata: %s\n\n", quoted(said))
@@ -235,24 +241,28 @@ func TestCanary(t *testing.T) {
 		keys[team["id"].(string)] = c.Key(0, fields{"team_id": team["id"]}).Secret
 	}
 	quoters(t, c)
+	openCanaryDoors(t, c)
 	in := newCanarySink(t)
 	canarySinks(t, c, in)
 	quiet := map[string]bool{}
 	for _, team := range []string{"loud", "quiet"} {
-		for i, call := range canaryCalls {
-			at := func(place string) string {
-				text := canary(team, place)
-				if team == "quiet" {
-					quiet[text] = true
-					quiet[base64.StdEncoding.EncodeToString([]byte(strings.Repeat(text, 3)))[:40]] = true
-				}
-				return text
+		at := func(place string) string {
+			text := canary(team, place)
+			if team == "quiet" {
+				quiet[text] = true
+				quiet[base64.StdEncoding.EncodeToString([]byte(strings.Repeat(text, 3)))[:40]] = true
 			}
+			return text
+		}
+		for i, call := range canaryCalls {
 			n := c.Nodes[i%len(c.Nodes)]
 			status, b := n.Do("POST", call.path, keys[team], call.body(at), "x-request-id", "of-"+team+"-"+call.place)
 			if call.status != 0 && status != call.status {
 				t.Errorf("%s of %s: got %d %.300s, want %d", call.place, team, status, b, call.status)
 			}
+		}
+		for i, door := range canaryDoors {
+			door.use(&canaryVisit{T: t, c: c, n: c.Nodes[i%len(c.Nodes)], key: keys[team], team: team, id: "of-" + team + "-" + door.place, at: at})
 		}
 	}
 	for _, call := range canaryCalls {
@@ -263,6 +273,14 @@ func TestCanary(t *testing.T) {
 		}
 		if call.place != "refused" {
 			c.Await("the callbacks are told of the quiet team's "+call.place, func() bool { return strings.Contains(in.at("/hook"), "of-quiet-"+call.place) })
+		}
+	}
+	for _, door := range canaryDoors {
+		if door.told {
+			c.Await("the callbacks are told of the quiet team's "+door.place, func() bool { return strings.Contains(in.at("/hook"), "of-quiet-"+door.place) })
+		}
+		if door.kept {
+			c.Await("the callbacks are told what the loud team said in "+door.place, func() bool { return strings.Contains(in.at("/hook"), canary("loud", door.place)) })
 		}
 	}
 	c.Await("the dead letter", func() bool {

@@ -45,13 +45,14 @@ func serveStdio() {
 // upstreamMCP is a real MCP server over HTTP, and what it has seen.
 type upstreamMCP struct {
 	url    string
+	server *sdk.Server
 	calls  atomic.Int64
 	header atomic.Pointer[http.Header]
 }
 
 func newUpstreamMCP(t *testing.T) *upstreamMCP {
-	u := &upstreamMCP{}
 	s := sdk.NewServer(&sdk.Implementation{Name: "remote", Version: "1"}, nil)
+	u := &upstreamMCP{server: s}
 	type in struct {
 		Text string `json:"text"`
 	}

@@ -98,6 +98,11 @@ func TestReprice(t *testing.T) {
 	if status, b := c.Nodes[0].Do("GET", "/api/v1/audit?action=reprice_ledger", nodetest.MasterKey, nil); status != 200 || strings.Count(string(b), `"reprice_ledger"`) != 3 {
 		t.Errorf("audit: got %d %s, want 3 entries", status, b)
 	}
+	for _, price := range []string{`{}`, `null`, `1`, `{"inptu":1,"output":1}`, `{"input":1}`, `{"input":1,"output":1,"inptu":1}`, `{"input":-1,"output":1}`} {
+		if status, b := c.Nodes[0].Do("GET", "/api/v1/ledger/reprice?price="+url.QueryEscape(price), nodetest.MasterKey, nil); status != 400 || !strings.Contains(string(b), `"price`) {
+			t.Errorf("a preview at %s: got %d %s", price, status, b)
+		}
+	}
 	if status, b := c.Nodes[0].Do("POST", "/api/v1/ledger/reprice", nodetest.MasterKey, fields{"price": fields{"units": fields{"query": 1}}}); status/100 != 4 {
 		t.Errorf("a price by the unit: got %d %s", status, b)
 	}

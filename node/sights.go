@@ -141,7 +141,7 @@ func (n *Node) pricesHeld(context.Context) ([]courier.Sight, bool) {
 	}
 	return []courier.Sight{{
 		ID: t.SHA256, Lasting: true, Subject: "prices/sync",
-		Text: fmt.Sprintf("%d prices of %s wait for a person: conclave price proposed", t.ProposedCount, t.Source),
+		Text: fmt.Sprintf("%d prices of %s wait for a person: conclave price review", t.ProposedCount, t.Source),
 	}}, true
 }
 

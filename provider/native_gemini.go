@@ -15,7 +15,7 @@ var geminiRows = []Provider{
 		Name: "gemini", Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
 		Endpoints: []llm.Endpoint{llm.GenerateContent, llm.GeminiEmbed}, Codec: gemini.Codec{}, MaxBatch: embeddings.MaxRequests, RowOf: gemini.Row, RootOf: gemini.RootOf,
-		Rows: []string{gemini.RowImagen, gemini.RowTranscribe},
+		Rows: []string{gemini.RowImagen, gemini.RowTranscribe}, StoresAt: []llm.Endpoint{llm.GenerateContent},
 	},
 	{
 		Name: gemini.RowImagen, Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,

@@ -178,6 +178,9 @@ type Provider struct {
 	// KeepsResponses says that it keeps responses that are stored, so that they can be continued by
 	// their id.
 	KeepsResponses bool
+	// StoresAt are the endpoints, besides responses, at which it may keep what is said, for its customer to look at, unless
+	// the body says "store": false.
+	StoresAt []llm.Endpoint
 	// Streams says that its answers are streams, also to who asked for none.
 	Streams bool
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
@@ -201,7 +204,7 @@ var (
 var table = sorted(slices.Concat([]Provider{
 	{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
-		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
+		StoresAt: chats, KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows, decisionRows))
 
@@ -238,6 +241,12 @@ func (p *Provider) For(model string) *Provider {
 		return row
 	}
 	return p
+}
+
+// Stores says whether it may keep what is said at an endpoint unless the body says "store": false. Responses are
+// stored by default wherever they are served, as OpenAI's document has it.
+func (p *Provider) Stores(at llm.Endpoint) bool {
+	return at == llm.Responses || slices.Contains(p.StoresAt, at)
 }
 
 // Names lists the providers in alphabetical order.

@@ -55,7 +55,7 @@ func (s *Server) spell(ctx context.Context, c *Call, d *view.Deployment, at llm.
 // each makes bodies those of the texts that are completed each by itself.
 func (c *Call) each(d *view.Deployment, at llm.Endpoint, bodies [][]byte) (err error) {
 	for i, body := range bodies {
-		if body, err = hosted(body, d.Provider); err == nil && at == llm.Chat {
+		if body, err = c.hosted(body, d.Provider, at); err == nil && at == llm.Chat {
 			body, err = c.fitted(d, body)
 		}
 		if err != nil {

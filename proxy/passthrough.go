@@ -288,7 +288,11 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		c.attempt.Body = c.ordered(pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops()), d)
+		edits := llm.Edits{DropOwn: true, Model: inBody}
+		if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
+			c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
+		}
+		c.attempt.Body = c.ordered(pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops()), d)
 	}
 	return &c.attempt, nil
 }

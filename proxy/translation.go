@@ -6,6 +6,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -29,11 +30,11 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 		if err != nil {
 			return nil, false, err
 		}
-		raw, err = hosted(raw, d.Provider)
+		raw, err = c.hosted(raw, d.Provider, at)
 		return raw, false, err
 	}
 	if raw, ok := c.withoutForeign(d, at, body); ok {
-		raw, err = hosted(raw, d.Provider)
+		raw, err = c.hosted(raw, d.Provider, at)
 		return raw, false, err
 	}
 	hide = c.fields.Stream && !c.fields.IncludeUsage && at.UsageChunk()
@@ -52,6 +53,7 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 		edits.Model = d.Name
 	}
 	host(&edits, body, d.Provider)
+	c.unkept(&edits, body, d.Provider.Stores(at))
 	return llm.Rewrite(body, fields, edits), hide, nil
 }
 
@@ -65,17 +67,42 @@ func host(e *llm.Edits, body []byte, p *provider.Provider) {
 	}
 }
 
+// memberStore says in a body whether the provider is to keep what is said.
+const memberStore = "store"
+
+// unkept adds the edit by which a provider that stores keeps nothing of what is said, where somebody in charge
+// wants no contents kept. What a client says itself stands: that is its data, which it asks for by an id and deletes.
+func (c *Call) unkept(e *llm.Edits, body []byte, stores bool) {
+	if stores && policy.Private(c.levels) && !saysStore(body) {
+		e.Drop = append(e.Drop, memberStore) // a null
+		e.Add = append(e.Add, llm.Member{Name: memberStore, Value: []byte("false")})
+	}
+}
+
+// saysStore says whether a body, whose syntax was checked, says it.
+func saysStore(body []byte) bool {
+	cur := llm.NewCursor(body)
+	for n := 0; cur.Member(n); n++ {
+		name := string(cur.Name())
+		if raw := cur.Raw(); name == memberStore && string(raw) != "null" {
+			return true
+		}
+	}
+	return false
+}
+
 // hosted is a body that was written for the dialect, as its host wants it.
-func hosted(body []byte, p *provider.Provider) ([]byte, error) {
-	if !p.NoModel && !p.NoStream && len(p.Members) == 0 {
+func (c *Call) hosted(body []byte, p *provider.Provider, at llm.Endpoint) ([]byte, error) {
+	var e llm.Edits
+	host(&e, body, p)
+	c.unkept(&e, body, p.Stores(at))
+	if !p.NoModel && !p.NoStream && len(e.Add) == 0 {
 		return body, nil
 	}
 	f, err := llm.Peek(body)
 	if err != nil {
 		return nil, err
 	}
-	var e llm.Edits
-	host(&e, body, p)
 	return llm.Rewrite(body, &f, e), nil
 }
 

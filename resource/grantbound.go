@@ -164,7 +164,13 @@ func (g *Grant) moreBudgets(child, bound *Policy) string {
 		}
 		tight := slices.DeleteFunc(slices.Clone(ours), func(t Terms) bool { return looser(&t, b) })
 		if g.most(tight, b) > b.base() {
-			return fmt.Sprintf("more than %s of %s in %s", b.base(), firstOf(string(b.Unit()), "USD"), firstOf(b.Name, string(b.Per)))
+			have := "a looser budget" // its amount would do
+			if most := g.most(ours, b); most >= MaxMoney {
+				have = "an unlimited budget"
+			} else if most > b.base() {
+				have = most.String()
+			}
+			return fmt.Sprintf("%s of %s in %s", have, firstOf(string(b.Unit()), "USD"), firstOf(b.Name, string(b.Per)))
 		}
 	}
 	return ""

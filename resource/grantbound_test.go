@@ -3,6 +3,7 @@ package resource_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -127,6 +128,24 @@ func TestGrant_boundsTaken(t *testing.T) {
 		without(&child)
 		if bounded(&child, bound) == nil {
 			t.Errorf("without %s: it is granted", name)
+		}
+	}
+}
+
+// TestGrant_boundsSaysWhat: who is refused a budget reads what his own is.
+func TestGrant_boundsSaysWhat(t *testing.T) {
+	t.Parallel()
+	of := func(terms ...resource.Terms) *resource.Policy {
+		return &resource.Policy{Allowance: resource.Allowance{Budgets: terms}}
+	}
+	bound := of(resource.Terms{USD: 2 * resource.Dollar, Per: resource.PerTotal})
+	for want, child := range map[string]*resource.Policy{
+		"5 of USD in total is more than the key k has":                   of(resource.Terms{USD: 5 * resource.Dollar, Per: resource.PerTotal}),
+		"an unlimited budget of USD in total is more than the key k has": of(),
+		"a looser budget of USD in total is more than the key k has":     of(resource.Terms{USD: resource.Dollar, Overdraft: resource.Dollar, Per: resource.PerTotal}),
+	} {
+		if err := bounded(child, bound); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package litellm
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -139,11 +140,14 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 			return err
 		}
 	}
-	now, err := a.keyOf(by, in)
+	req, err := fields.Regenerate(in, r.Header)
 	if err != nil {
 		return err
 	}
-	req, err := fields.Regenerate(in, r.Header)
+	now, err := a.keyOf(by, in)
+	if errors.Is(err, resource.ErrNotFound) {
+		now, err = a.turnedKey(by, in, req.IdempotencyKey, err)
+	}
 	if err != nil {
 		return err
 	}

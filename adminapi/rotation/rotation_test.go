@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 const signing = "a-signing-key-of-the-tests"
@@ -257,6 +258,23 @@ func TestRotate_idempotent(t *testing.T) {
 	}
 	if got := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/k/rotate", `{}`, "Idempotency-Key", "one"); got.Status != http.StatusConflict {
 		t.Errorf("a name of long ago: got %d %s", got.Status, got.Body)
+	}
+	for _, name := range []func(secret string) string{
+		func(secret string) string { return secret }, func(secret string) string { return resource.HashSecret(secret).String() },
+	} { // the answer is lost, and the secret by which the client knows the key has ended
+		h.Must("POST", "/api/v1/keys", `{"name":"lost"}`)
+		secret, _ := h.Must("POST", "/api/v1/keys/lost/rotate", `{}`)["secret"].(string)
+		first := h.Must("POST", "/key/regenerate", `{"key":"`+name(secret)+`"}`, "Idempotency-Key", "lost")
+		again := h.Must("POST", "/key/"+name(secret)+"/regenerate", `{}`, "Idempotency-Key", "lost")
+		if valid(h, secret) || again["key"] != first["key"] || again["key"] == nil {
+			t.Errorf("asked again after a loss: got %v, want %v", again["key"], first["key"])
+		}
+		for _, other := range []string{"", "another"} {
+			if got := h.Call(adminapitest.MasterKey, "POST", "/key/"+name(secret)+"/regenerate", `{}`, "Idempotency-Key", other); got.Status != http.StatusNotFound {
+				t.Errorf("by the name %q: got %d %s", other, got.Status, got.Body)
+			}
+		}
+		h.Must("DELETE", "/api/v1/keys/lost", "")
 	}
 	limited := h.Must("POST", "/key/regenerate", `{"key":"k","rpm_limit":9,"max_budget":5}`)
 	if limited["rpm_limit"] != 9.0 || limited["max_budget"] != 5.0 {

@@ -354,7 +354,7 @@ type Inference struct {
 	At llm.Endpoint
 	// Later says that the answer tells only that the work has begun.
 	Later bool
-	keeps bool // what is made is kept under its id
+	Keeps bool // what is made is kept under its id, unless the body says "store": false
 }
 
 // inferences are all of them, by the ends of their paths.
@@ -362,7 +362,7 @@ var inferences = []Inference{
 	{end: "/chat/completions", At: llm.Chat},
 	{end: "/completions", At: llm.Completions},
 	{end: "/embeddings", At: llm.Embeddings},
-	{end: "/responses", At: llm.Responses, keeps: true},
+	{end: "/responses", At: llm.Responses, Keeps: true},
 	{end: "/moderations", At: llm.Moderations},
 	{end: "/messages", At: llm.Messages},
 	{end: "/complete", At: llm.AnthropicComplete},
@@ -370,7 +370,7 @@ var inferences = []Inference{
 	{end: ":streamGenerateContent", At: llm.GenerateContent},
 	{end: ":embedContent", At: llm.EmbedContent},
 	{end: ":batchEmbedContents", At: llm.BatchEmbedContents},
-	{end: "/interactions", At: llm.Invoke, keeps: true},
+	{end: "/interactions", At: llm.Invoke, Keeps: true},
 	{end: ":rawPredict", At: llm.Invoke},
 	{end: ":streamRawPredict", At: llm.Invoke},
 	{end: ":predict", At: llm.Invoke},
@@ -416,7 +416,7 @@ func InferenceAt(rest string) (Inference, bool) {
 // Infers says whether a path asks for an inference, which makes nothing that is kept under its id.
 func Infers(rest string) bool {
 	i, ok := InferenceAt(rest)
-	return ok && !i.keeps
+	return ok && !i.Keeps
 }
 
 // Deleted is the id of what a request deletes, if that is a thing of its own, as in "files/ID".

@@ -3,6 +3,7 @@ package costs
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -150,6 +152,8 @@ func (a *api) setSetting(r *http.Request, by records.Caller, name string, value 
 	return wr, err
 }
 
+var errNoMargin = errors.New("says no margin")
+
 // global is LiteLLM's name for all providers that have no margin of their own.
 const global = "global"
 
@@ -181,10 +185,48 @@ func ourName(provider string) string {
 	return provider
 }
 
+// checkProviders refuses names that no provider has: what is said of them would count for nobody.
+func checkProviders(in records.Document) error {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		if _, ok := provider.Lookup(name); !ok && name != global && name != "*" {
+			return wire.Invalid(name, "is neither a provider nor "+global)
+		}
+	}
+	return nil
+}
+
+// marginOf reads a share, or an object with one, an amount in dollars, or both.
+func marginOf(raw json.RawMessage) (share resource.PPM, fixed resource.Money, err error) {
+	if err = json.Unmarshal(raw, &share); err == nil {
+		return share, 0, nil
+	}
+	var parts map[string]json.RawMessage
+	if err = json.Unmarshal(raw, &parts); err != nil {
+		return 0, 0, err
+	}
+	if len(parts) == 0 {
+		return 0, 0, errNoMargin
+	}
+	for name, part := range parts {
+		switch name {
+		case "percentage":
+			err = errors.Join(err, json.Unmarshal(part, &share))
+		case "fixed_amount":
+			err = errors.Join(err, json.Unmarshal(part, &fixed))
+		default:
+			err = errNoMargin
+		}
+	}
+	return share, fixed, err
+}
+
 // discountsUpdate puts all discounts in the place of those there are; margins stay.
 func (a *api) discountsUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)
 	if err != nil {
+		return err
+	}
+	if err := checkProviders(in); err != nil {
 		return err
 	}
 	next := a.adjustments(func(adjust *resource.Adjustment) { adjust.Discount = 0 })
@@ -202,8 +244,11 @@ func (a *api) discountsUpdate(w http.ResponseWriter, r *http.Request, by records
 	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Cost discount configuration updated successfully", "values": a.discountValues()})
 }
 
+// enabled is the one field of the path.
+const enabled = "enabled"
+
 func (a *api) unpriced(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return wire.Answer(w, records.Written{}, map[string]any{settingUnpriced: a.cfg.State.Catalog().Settings().BlockUnpriced})
+	return wire.Answer(w, records.Written{}, map[string]any{enabled: a.cfg.State.Catalog().Settings().BlockUnpriced})
 }
 
 // unpricedUpdate says whether models without a price are refused.
@@ -213,14 +258,14 @@ func (a *api) unpricedUpdate(w http.ResponseWriter, r *http.Request, by records.
 		return err
 	}
 	var on bool
-	if len(in) != 1 || json.Unmarshal(in[settingUnpriced], &on) != nil {
-		return wire.Invalid(settingUnpriced, "must be true or false, and nothing else may stand in the body")
+	if len(in) != 1 || json.Unmarshal(in[enabled], &on) != nil {
+		return wire.Invalid(enabled, "must be true or false, and nothing else may stand in the body")
 	}
 	wr, err := a.setSetting(r, by, settingUnpriced, on)
 	if err != nil {
 		return err
 	}
-	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Requests for models without pricing were configured", settingUnpriced: on})
+	return wire.Answer(w, wr, map[string]any{enabled: on})
 }
 
 func (a *api) margins(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
@@ -246,19 +291,15 @@ func (a *api) marginsUpdate(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
+	if err := checkProviders(in); err != nil {
+		return err
+	}
 	next := a.adjustments(func(adjust *resource.Adjustment) { adjust.Margin, adjust.Fixed = 0, 0 })
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		adjust := next[ourName(name)]
-		var both struct {
-			Percentage resource.PPM   `json:"percentage"`
-			Fixed      resource.Money `json:"fixed_amount"`
+		if adjust.Margin, adjust.Fixed, err = marginOf(in[name]); err != nil {
+			return wire.Invalid(name, "is neither a margin nor an object with percentage, fixed_amount or both")
 		}
-		if json.Unmarshal(in[name], &both.Percentage) != nil {
-			if err := json.Unmarshal(in[name], &both); err != nil {
-				return wire.Invalid(name, "is neither a margin nor an object with percentage and fixed_amount")
-			}
-		}
-		adjust.Margin, adjust.Fixed = both.Percentage, both.Fixed
 		next[ourName(name)] = adjust
 	}
 	wr, err := a.setSetting(r, by, settingAdjustments, next)

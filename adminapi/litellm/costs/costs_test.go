@@ -38,11 +38,11 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	const unpriced = "block_requests_for_models_without_pricing"
-	h.Must("PATCH", "/config/"+unpriced, `{"`+unpriced+`":true}`)
-	if got := h.Must("GET", "/config/"+unpriced, ""); got[unpriced] != true || !h.State.Catalog().Settings().BlockUnpriced {
+	h.Must("PATCH", "/config/"+unpriced, `{"enabled":true}`)
+	if got := h.Must("GET", "/config/"+unpriced, ""); got["enabled"] != true || !h.State.Catalog().Settings().BlockUnpriced {
 		t.Errorf("got %v", got)
 	}
-	for _, body := range []string{`{}`, `{"` + unpriced + `":1}`, `{"other":true}`} {
+	for _, body := range []string{`{}`, `{"enabled":1}`, `{"enabled":null,"other":true}`, `{"other":true}`} {
 		if a := h.Call(adminapitest.MasterKey, "PATCH", "/config/"+unpriced, body); a.Status != 400 {
 			t.Errorf("%s: got %d", body, a.Status)
 		}
@@ -54,7 +54,16 @@ func TestRoutes(t *testing.T) {
 		got.Of("azure") != (resource.Adjustment{Margin: 80_000, Fixed: 500_000}) {
 		t.Errorf("got %+v", got)
 	}
-	if a := h.Call(adminapitest.MasterKey, "PATCH", "/config/cost_discount_config", `{"openai":1.5}`); a.Status != 400 {
-		t.Errorf("a discount of more than all: got %d", a.Status)
+	for _, bad := range [][2]string{
+		{"discount", `{"openai":1.5}`}, {"discount", `{"opneai":0.1}`}, {"discount", `{"openai":{"percentage":0.1}}`},
+		{"margin", `{"opneai":0.1}`}, {"margin", `{"openai":{}}`}, {"margin", `{"openai":{"percent":0.1}}`}, {"margin", `{"openai":{"percentage":"x","fixed_amount":1}}`},
+		{"margin", `{"openai":null}`},
+	} {
+		if a := h.Call(adminapitest.MasterKey, "PATCH", "/config/cost_"+bad[0]+"_config", bad[1]); a.Status != 400 {
+			t.Errorf("%s %s: got %d", bad[0], bad[1], a.Status)
+		}
+	}
+	if left := h.State.Catalog().Settings().PriceAdjustments; left.Of("azure") != got.Of("azure") || left.Of("openai") != got.Of("openai") {
+		t.Errorf("what was refused has changed %+v to %+v", got, left)
 	}
 }

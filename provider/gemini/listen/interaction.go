@@ -33,6 +33,7 @@ func (Interaction) EncodeRequest(req *transcript.Request, t *llm.Target) (*llm.S
 		}
 		dst = append(dst, "}}"...)
 	}
+	dst = append(llm.AppendKey(dst, "store"), "false"...) // interactions are stored by default, and nobody asks for this one again
 	return &llm.Sent{Body: append(dst, '}'), Header: map[string][]string{"Api-Revision": {Revision}}}, nil
 }
 
