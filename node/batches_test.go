@@ -20,7 +20,7 @@ import (
 // batchHouse answers for files and batches as OpenAI's document has them. Whoever reads an output waits for release.
 type batchHouse struct {
 	mu     sync.Mutex // guards what follows
-	files  [][]byte // file-abc1, file-abc2, …
+	files  [][]byte   // file-abc1, file-abc2, …
 	orders int
 	done   bool
 	reads  int

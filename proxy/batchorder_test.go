@@ -200,7 +200,7 @@ func (o *orders) records() map[string]ledger.Record {
 }
 
 const (
-	pocket  = resource.Dollar / 100
+	pocket = resource.Dollar / 100
 	actual = (100 + 2*50) * 1000 / 2 // nanodollars, at half the price
 )
 

@@ -78,7 +78,7 @@ type Call struct {
 	unsaid   bool      // the journal does not know yet what is held
 	money    BudgetHold
 	advances []*advance // of the batch that it orders
-	entry    uint64 // in the journal; 0: none
+	entry    uint64     // in the journal; 0: none
 	settled  bool
 	detached bool // another call leaves the record
 	torn     bool // the connection must be cut, because the answer is not whole

@@ -28,7 +28,9 @@ func TestArtifact_order(t *testing.T) {
 		ok   bool
 	}{
 		{"one", func(*resource.Artifact) {}, true},
-		{"of a file", func(a *resource.Artifact) { a.Kind, a.DeploymentID, a.File = resource.ArtifactFile, "", &resource.FileFacts{Purpose: "batch"} }, false},
+		{"of a file", func(a *resource.Artifact) {
+			a.Kind, a.DeploymentID, a.File = resource.ArtifactFile, "", &resource.FileFacts{Purpose: "batch"}
+		}, false},
 		{"at no place", func(a *resource.Artifact) { a.Order.At = "" }, false},
 		{"of no account", func(a *resource.Artifact) { a.Order.Holds[0].Shares[0].Account = "key" }, false},
 		{"of a debt", func(a *resource.Artifact) { a.Order.Holds[0].Shares[0].Amount = -1 }, false},
