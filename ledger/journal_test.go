@@ -599,3 +599,37 @@ func BenchmarkJournal(b *testing.B) {
 		})
 	}
 }
+
+// What a process that died was charged its hold for was not settled by anybody who knew what it used.
+func TestJournal_Settled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func() *Journal {
+		j, err := OpenJournal(Config{Dir: dir, NodeID: "n1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = j.Close() })
+		return j
+	}
+	j := open()
+	write(t, j, "b.usage")
+	after := j.Last()
+	for _, id := range []string{"b.usage-2", "other", "b.usage-3"} {
+		write(t, j, id)
+	}
+	if _, err := j.Reserve(reservation("b.usage-4")); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j = open()
+	got, whole, err := j.Settled(after, "b.usage")
+	if err != nil || !whole || len(got) != 2 || !got["b.usage-2"] || !got["b.usage-3"] {
+		t.Errorf("got %v, %v, %v", got, whole, err)
+	}
+	if got, whole, err := j.Settled(j.Last(), "b.usage"); err != nil || !whole || len(got) != 0 {
+		t.Errorf("behind the end: got %v, %v, %v", got, whole, err)
+	}
+}

@@ -6,11 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/ledger/fields"
 )
 
-const readChunk = 256 << 10
+const (
+	readChunk    = 256 << 10
+	settledChunk = 1024 // records that Settled looks at at once
+)
 
 // ReadFrom returns up to limit finished requests with numbers above after, in order, and
 // the number to pass next time, which also moves past records of other types. Numbers may
@@ -42,6 +46,29 @@ func (j *Journal) ReadFrom(after uint64, limit int) (records []Record, next uint
 		}
 	}
 	return records, next, nil
+}
+
+// Settled returns which requests whose ids begin with the prefix were settled in records with numbers above after, but for those
+// that were charged their holds because their process died. whole is false if some of these records have been removed.
+func (j *Journal) Settled(after uint64, prefix string) (ids map[string]bool, whole bool, err error) {
+	ids = map[string]bool{}
+	for next, last := after, j.Last(); next < last; {
+		records, to, err := j.ReadFrom(next, settledChunk)
+		if err != nil {
+			return nil, false, err
+		}
+		for i := range records {
+			if r := &records[i]; strings.HasPrefix(r.RequestID, prefix) && r.ErrorKind != interrupted {
+				ids[r.RequestID] = true
+			}
+		}
+		if to == next {
+			break
+		}
+		next = to
+	}
+	_, _, gone := j.Missing(after)
+	return ids, !gone, nil
 }
 
 // takeRecords decodes the frames of data up to the record last and moves *next over them.

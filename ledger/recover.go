@@ -293,6 +293,9 @@ func (j *Journal) reopen(s *segment) error {
 	return nil
 }
 
+// interrupted is why a request ended whose process died.
+const interrupted = "interrupted"
+
 // settleOpen charges what dead processes had begun its hold. These records belong to the
 // span before this process's.
 func (j *Journal) settleOpen(st *replayed) error {
@@ -310,7 +313,7 @@ func (j *Journal) settleOpen(st *replayed) error {
 		r := st.open[n]
 		_, err := j.append(kindSettle, nil, &Record{
 			Reserved: n, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, TeamID: r.TeamID, User: r.User, Model: r.Model,
-			ErrorKind: "interrupted", ErrorCode: "interrupted", Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
+			ErrorKind: interrupted, ErrorCode: interrupted, Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
 			Usage: llm.Usage{Source: llm.UsageEstimated}, UserID: r.UserID, Tags: r.Tags,
 			OrganizationID: r.OrganizationID, ProjectID: r.ProjectID, CustomerID: r.CustomerID,
 		})

@@ -97,6 +97,10 @@ type Config struct {
 	// SignIn is when the tokens of sign-ins are renewed. Its zero value is good.
 	SignIn SignInConfig
 
+	// BatchesEvery is when the leader first asks for a batch that a provider runs, and the shortest time between two
+	// questions. 0: a minute.
+	BatchesEvery time.Duration
+
 	// Alerts is when alerts are looked for. Its zero value is good.
 	Alerts AlertsConfig
 

@@ -120,6 +120,8 @@ func (n *Node) startHandlers(context.Context) error {
 	n.drop.Store(&drop)
 	n.runProbes()
 	n.wg.Go(func() { n.batches.Run(n.ctx) })
+	watch := data.Watch(func() bool { return n.consensus.IsLeader() && n.fresh.Fresh() }, n.cfg.BatchesEvery)
+	n.wg.Go(func() { watch.Run(n.ctx) })
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -59,7 +60,11 @@ func (s *Server) reserveMoney(ctx context.Context, c *Call) error {
 	if err := checkPriced(c, &r); err != nil {
 		return err
 	}
-	hold, err := s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
+	claim := r.Claim(&c.quote)
+	if c.owed { // the order itself costs nothing
+		claim.Most, claim.Free, c.quote.Cost = budget.Amounts{}, true, 0
+	}
+	hold, err := s.cfg.Budgets.Reserve(ctx, claim)
 	if err != nil && reply.AsError(err).Kind == llm.OverBudget && s.lower(c, &r) {
 		hold, err = s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
 	}
@@ -113,4 +118,5 @@ func (c *Call) release() {
 		c.money.Release()
 		c.money = nil
 	}
+	c.releaseAdvances()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/background"
+	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/pass"
@@ -65,6 +66,9 @@ type Call struct {
 	here       bool                  // the gateway answers out of its own store
 	retold     bool                  // the answer tells of what was charged before
 	owed       bool                  // what it orders is charged when its results pass
+	ordered    bool                  // the record of the batch that it orders is there
+	names      batch.Names           // of the models in the lines of a batch that it sends
+	bill       *resource.Artifact    // the batch of a provider's that it books; nil: none
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
 	prompt     prompt.Used           // that the request was made of
@@ -74,7 +78,8 @@ type Call struct {
 	extra    LimitHold // of the attempt alone
 	unsaid   bool      // the journal does not know yet what is held
 	money    BudgetHold
-	entry    uint64 // in the journal; 0: none
+	advances []*advance // of the batch that it orders
+	entry    uint64     // in the journal; 0: none
 	settled  bool
 	detached bool // another call leaves the record
 	torn     bool // the connection must be cut, because the answer is not whole
@@ -159,6 +164,7 @@ type result struct {
 	usage      llm.Usage
 	cost       resource.Money
 	priced     bool
+	guessed    bool // the cost is what was held: nobody will learn what was used
 }
 
 // peek takes a body and reads the fields that are acted on.

@@ -132,6 +132,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 // request sends an attempt and hands on its answer. of is the attempt's context, which may outlive
 // the client's.
 func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, way llm.Endpoint, flight router.Flight) error {
+	s.billDeleted(ctx, c)
 	answer, way, err := s.exchange(of, c, d, asked, way)
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(c.result.began)
@@ -139,6 +140,7 @@ func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, a
 		return c.said(err, way)
 	}
 	s.billResults(ctx, c)
+	c.rename(&answer)
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 		c.result.raw = answer.Raw

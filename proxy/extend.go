@@ -32,7 +32,7 @@ func (s *Server) extend(ctx context.Context, c *Call, t *router.Target) error {
 	if !c.unsaid {
 		return nil
 	}
-	if err := s.cfg.Journal.Amend(c.entry, c.money.Holds()); err != nil {
+	if err := s.cfg.Journal.Amend(c.entry, c.holds()); err != nil {
 		return &llm.Error{
 			Kind: llm.Unavailable, Code: "conclave_journal_unavailable", RetryAfter: time.Second,
 			Message: "This node cannot record what the request will spend.", Err: err,

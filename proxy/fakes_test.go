@@ -60,6 +60,16 @@ func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetH
 	return f(r)
 }
 
+func (f budgetsFunc) Hold(_ context.Context, r budget.Request) (proxy.LastingHold, error) {
+	h, err := f(r)
+	if err != nil {
+		return nil, err
+	}
+	return h.(proxy.LastingHold), nil
+}
+
+func (f budgetsFunc) Adjust(charges []ledger.AccountCharge) []ledger.AccountCharge { return charges }
+
 func (f budgetsFunc) Room(budget.Request) (budget.Amounts, bool) { return budget.Amounts{}, false }
 
 // hold counts how it ended.
@@ -97,6 +107,8 @@ func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
 }
 
 func (h *moneyHold) Drop() {}
+
+func (h *moneyHold) Shares(budget.Amounts) []resource.BatchShare { return nil }
 
 // plan is a router whose plan is given; its flights are real.
 type plan struct {

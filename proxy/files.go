@@ -34,7 +34,7 @@ func newStore(s *Server) *store {
 		return nil
 	}
 	r := batch.New(batch.Config{
-		NodeID: cmp.Or(s.cfg.Member, s.cfg.NodeID), Store: s.cfg.Artifacts, Ask: s.askLine, Now: s.now, Logger: s.log, Serving: s.cfg.Serving,
+		NodeID: s.cfg.Member, Store: s.cfg.Artifacts, Ask: s.askLine, Now: s.now, Logger: s.log, Serving: s.cfg.Serving,
 		Settings: func() *resource.Settings { return s.cfg.Catalog().Settings() },
 	})
 	return &store{files: files.New(s.cfg.Artifacts, s.now), desk: batch.NewDesk(s.cfg.Artifacts, s.now, r.Kick), runner: r}
@@ -262,7 +262,7 @@ func (s *Server) ownEvent(ctx context.Context, c *Call, untold bool, data []byte
 	return id == ""
 }
 
-// recordOwner records that a thing with that id is the caller's.
+// recordOwner records that a thing with that id is the caller's, and what is known of a batch that it has ordered.
 func (s *Server) recordOwner(ctx context.Context, c *Call, id string) {
 	days := c.cat.Settings().OwnerDays
 	if id == "" || days == 0 {
@@ -276,8 +276,22 @@ func (s *Server) recordOwner(ctx context.Context, c *Call, id string) {
 	if c.keepsChat() || !c.owed && c.result.usage.Source == llm.UsageProvider && c.result.usage.Total() > 0 {
 		made.ChargedAt = made.CreatedAt // its usage is told again whenever it is asked for
 	}
+	if c.form != nil || c.ordersBatch() {
+		made.Names = c.names
+	}
+	if c.ordersBatch() {
+		made.Order = &resource.BatchOrder{At: string(c.place()), Holds: c.batchHolds()}
+		for _, n := range c.kept.Names { // of the file with its lines
+			(*batch.Names)(&made.Names).Add(n.Asked, n.Sent)
+		}
+	}
 	_, err := s.cfg.Artifacts.Put(ctx, made, 0)
-	if err != nil && !errors.Is(err, resource.ErrExists) { // which is its owner's, whoever asked
+	c.ordered = err == nil && made.Order != nil
+	if errors.Is(err, resource.ErrExists) { // it is its owner's, whoever asked, and was held for when it was ordered first
+		c.releaseAdvances()
+		return
+	}
+	if err != nil {
 		s.log.Warn("the owner of an id is not recorded", "request_id", c.id, "error", err)
 	}
 }
@@ -287,6 +301,13 @@ func (s *Server) disown(ctx context.Context, c *Call, id string) {
 	a, _, err := s.cfg.Artifacts.Get(ctx, id)
 	if err != nil || a.Kind != resource.ArtifactProvider {
 		return
+	}
+	if a.Order != nil && a.ChargedAt == 0 {
+		b := &biller{s: s, id: id, view: c.view, cat: c.cat, place: batch.Place(a.Order.At)}
+		if err := b.forgotten(ctx, errors.New("it was deleted")); err != nil {
+			s.log.Warn("a provider's batch is not charged yet", "request_id", c.id, "batch", id, "error", err)
+			return // the watch tries again
+		}
 	}
 	if err := s.cfg.Artifacts.Delete(ctx, id); err != nil && !errors.Is(err, resource.ErrNotFound) {
 		s.log.Warn("the owner of a deleted id is not forgotten", "request_id", c.id, "error", err)

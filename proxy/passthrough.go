@@ -191,9 +191,7 @@ func (s *Server) checkBatch(c *Call) error {
 		return nil
 	}
 	c.owed = how == pass.BatchResults && s.cfg.Artifacts != nil && c.cat.Settings().OwnerDays > 0 && c.who.Key != nil
-	if c.owed || !slices.ContainsFunc(c.levels, func(l resource.Level) bool {
-		return l.Allowance != nil && (l.Allowance.BudgetID != "" || len(l.Allowance.Budgets) > 0)
-	}) {
+	if c.owed || !slices.ContainsFunc(c.levels, func(l resource.Level) bool { return hasBudget(l.Allowance) }) {
 		return nil
 	}
 	return &llm.Error{
@@ -224,7 +222,10 @@ func planPass(ctx context.Context, s *Server, c *Call) error {
 	if c.plan = c.route.prefix.Target(c.cat, c.model, plan, c.wanted()); len(c.plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
 	}
-	return s.filterPass(ctx, c)
+	if err := s.filterPass(ctx, c); err != nil {
+		return err
+	}
+	return s.holdBatch(ctx, c)
 }
 
 // filterPass asks the router filters about the one deployment.
@@ -262,6 +263,7 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 			rest = inPath.Rename(rest, d.Name)
 		}
 		if inBody != "" {
+			c.names.Add(inBody, d.Name)
 			inBody = pass.InBody(inBody, d.Name)
 		}
 	}
@@ -320,24 +322,24 @@ func (c *Call) forcedExpiry() (*resource.Expiry, string) {
 }
 
 // namesAt gives the models' names at the provider of a deployment: those of the gateway's models that have a deployment of
-// the same account, and all others as they are.
+// the same account, and all others as they are. It notes them.
 func (c *Call) namesAt(d *view.Deployment) func(name string) string {
-	own := c.result.target.Deployment
 	return func(asked string) string {
 		name, _ := policy.Rename(c.levels[:c.above], asked)
 		m, ok := c.cat.Resolve(name)
 		if !ok {
 			return asked
 		}
-		if m == c.model {
-			return d.Name
+		at := c.beside(&c.result.target, m)
+		if at == nil {
+			return asked
 		}
-		for _, other := range c.cat.ModelDeployments(m) {
-			if other.Provider == own.Provider && other.CredentialID == own.CredentialID && other.APIBase == own.APIBase {
-				return c.view.Deployment(&router.Target{Model: m, Deployment: other}).Name
-			}
+		sent := d.Name
+		if m != c.model {
+			sent = c.view.Deployment(&router.Target{Model: m, Deployment: at}).Name
 		}
-		return asked
+		c.names.Add(asked, sent)
+		return sent
 	}
 }
 

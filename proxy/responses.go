@@ -81,6 +81,9 @@ func (c *Call) terms() stored.Terms {
 
 // owners are those for whom the request is.
 func (c *Call) owners() resource.Owners {
+	if c.bill != nil {
+		return c.bill.Owners
+	}
 	return c.who.Owners(c.fields.User)
 }
 

@@ -14,6 +14,10 @@ type (
 	Budgets = parts.Budgets
 	// BudgetHold is what a request holds of its budgets.
 	BudgetHold = parts.BudgetHold
+	// LastingHold is what is held for work that outlives its request.
+	LastingHold = parts.LastingHold
+	// Books tell what the journal has.
+	Books = parts.Books
 	// Router plans and counts attempts.
 	Router = parts.Router
 	// Upstream makes one attempt.

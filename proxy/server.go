@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -25,6 +26,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/socket"
@@ -99,8 +101,12 @@ type Config struct {
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
-	// Member is the node's id in the cluster, by which batches name their runner; "": NodeID.
+	// Member is the node's id in the cluster, by which batches name their runner and their booker; "": NodeID.
 	Member string
+	// MemberGone says whether a node was removed from the cluster; nil: none is.
+	MemberGone func(member string) bool
+	// Books tell what Journal has; nil: nobody can.
+	Books Books
 	// Artifacts keeps files, batches and the owners of what providers keep; nil: nobody does.
 	Artifacts files.Store
 	// Sessions opens sessions at providers; nil: none is served.
@@ -150,10 +156,14 @@ type Server struct {
 
 	configured *Route                  // of the endpoints that administrators configure
 	responses  *Route                  // that answers requests over a WebSocket too
+	ordering   *Route                  // of orders of batches
 	judges     map[string]*Route       // of what guardrails ask models, by endpoint
 	checks     map[llm.Endpoint]*Route // of health checks
 	judged     atomic.Int64            // requests to them
 	runs       *background.Runs
+
+	seed    maphash.Seed
+	booking [batchLocks]sync.Mutex // held while a batch of a provider's is booked
 }
 
 // New makes a Server.
@@ -168,7 +178,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now), seed: maphash.MakeSeed(),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
 	}
@@ -223,6 +233,9 @@ func (s *Server) bind(all []*Route) {
 		if r.endpoint == llm.Responses && !r.lookup {
 			s.responses = r
 		}
+		if r.method == http.MethodPost && r.prefix == &pass.Files && strings.HasSuffix(r.patterns[0], "/batches") {
+			s.ordering = r
+		}
 	}
 }
 
@@ -232,6 +245,13 @@ func fillDefaults(cfg *Config) {
 	}
 	if cfg.WaitIndex == nil {
 		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
+	}
+	cfg.Member = cmp.Or(cfg.Member, cfg.NodeID)
+	if cfg.MemberGone == nil {
+		cfg.MemberGone = func(string) bool { return false }
+	}
+	if cfg.Books == nil {
+		cfg.Books = noBooks{}
 	}
 	if cfg.Maker == nil {
 		cfg.Maker = func() (stored.Maker, bool) { return stored.Maker{}, false }

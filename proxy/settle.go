@@ -20,7 +20,7 @@ import (
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.Cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
+		Hold: c.quote.Cost, Holds: c.holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
 	}
 	h, o := c.owners(), &c.opening
 	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
@@ -121,6 +121,10 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 			c.extra.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
 		}
 		charges = c.money.Settle(s.taken(c))
+		var lost resource.Money
+		if charges, lost = c.settleAdvances(e, charges); lost > 0 {
+			c.result.cost, c.quote.Cost, c.result.priced, c.result.guessed = lost, lost, true, true
+		}
 	}
 	if c.who == nil || c.route.lookup || c.here || c.detached {
 		return // a stranger leaves no record, nor does a look at what is here
@@ -261,6 +265,9 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 	}
 	if e != nil && c.result.begun {
 		f |= ledger.Cut
+	}
+	if c.result.guessed {
+		f |= ledger.Estimated
 	}
 	return f
 }

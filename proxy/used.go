@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -72,7 +71,7 @@ func (s *Server) charges(ctx context.Context, c *Call, a *Answer) bool {
 	case err != nil:
 		s.log.Warn("what was used is not charged", "request_id", c.id, "id", id, "error", err)
 		return false
-	case kept.ChargedAt != 0 || kept.DeploymentID != c.result.target.Deployment.ID || strings.Contains("/"+c.rest, "/batches"):
+	case kept.ChargedAt != 0 || kept.DeploymentID != c.result.target.Deployment.ID || c.place() != "":
 		return false
 	}
 	done := *kept

@@ -56,6 +56,10 @@ type Artifact struct {
 	ChargedAt    Time       `json:"charged_at,omitempty"` // when what a provider's batch used was charged; 0: it was not
 	File         *FileFacts `json:"file,omitempty"`
 	Batch        *BatchJob  `json:"batch,omitempty"`
+
+	// Of what a provider keeps: the models' names in its lines, of a batch's files and of batches, and what is known of a batch.
+	Names []ModelName `json:"names,omitempty"`
+	Order *BatchOrder `json:"order,omitempty"`
 }
 
 // FileFacts are what is known of a file.
@@ -166,6 +170,14 @@ func (a *Artifact) Validate() error {
 		return invalidf("kind", "%q does not fit what is told", a.Kind)
 	case a.Kind != ArtifactFile && a.Kind != ArtifactBatch && a.Kind != ArtifactProvider:
 		return invalidf("kind", "%q is none of file, batch and provider", a.Kind)
+	case a.Kind != ArtifactProvider && (a.Names != nil || a.Order != nil):
+		return invalidf("kind", "%q does not fit what is told", a.Kind)
+	}
+	if err := validModelNames(a.Names); err != nil {
+		return err
+	}
+	if a.Order != nil {
+		return a.Order.validate()
 	}
 	if a.File != nil {
 		if err := a.File.validate(); err != nil {

@@ -5,22 +5,47 @@ import (
 	"encoding/json"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 )
 
+// Place is where the batches of a provider are: path and query, below its address, as in "v1/messages/batches".
+type Place string
+
+// The last parts of the paths at which batches are.
+const (
+	batches = "batches"
+	jobs    = "batch/jobs" // Mistral's
+)
+
+// Show is the path of a batch, and the query.
+func (p Place) Show(id string) (path, query string) {
+	at, query, _ := strings.Cut(string(p), "?")
+	return at + "/" + url.PathEscape(id), query
+}
+
+// File is the path of what is in a file beside the batches, and the query.
+func (p Place) File(id string) (path, query string) {
+	at, query, _ := strings.Cut(string(p), "?")
+	at = strings.TrimSuffix(strings.TrimSuffix(at, jobs), batches)
+	return at + "files/" + url.PathEscape(id) + "/content", query
+}
+
+// Results is the path of what a batch has made, and the query.
+func (p Place) Results(d *Due) (path, query string) {
+	if d.File != "" {
+		return p.File(d.File)
+	}
+	path, query = p.Show(d.ID) // Anthropic's are no file
+	return path + "/results", query
+}
+
 // Due is a batch of a provider's that is over, as its answers tell of it.
 type Due struct {
 	ID   string
-	File string // of its output; "": it is a batch of Anthropic's, which has none
-}
-
-// Path is where what the batch has made is, below the provider's address.
-func (d *Due) Path() string {
-	if d.File == "" {
-		return "v1/messages/batches/" + url.PathEscape(d.ID) + "/results"
-	}
-	return "files/" + url.PathEscape(d.File) + "/content"
+	File string // of its output; "": it has none
+	None bool   // it has made nothing
 }
 
 // Dues reads those out of an answer of a provider's: one batch, or a page of them.
@@ -28,6 +53,7 @@ func Dues(answer []byte) (all []Due) {
 	type shown struct {
 		ID         string `json:"id"`
 		File       string `json:"output_file_id"`
+		Output     string `json:"output_file"` // Mistral's
 		Object     string `json:"object"`
 		Status     string `json:"status"`
 		Type       string `json:"type"`
@@ -41,15 +67,25 @@ func Dues(answer []byte) (all []Due) {
 		return nil
 	}
 	for _, b := range append(page.Data, page.shown) {
-		over := b.Status == "completed" || b.Status == "expired" || b.Status == "cancelled" // what was made before is paid, too
 		switch {
-		case b.Object == "batch" && over && b.File != "":
-			all = append(all, Due{ID: b.ID, File: b.File})
+		case b.Object == "batch" && over(b.Status):
+			file := b.File + b.Output // never both
+			all = append(all, Due{ID: b.ID, File: file, None: file == ""})
 		case b.Type == "message_batch" && b.Processing == "ended":
 			all = append(all, Due{ID: b.ID})
 		}
 	}
 	return all
+}
+
+// over says whether a status is one that does not change any more. What was made before is paid, too.
+func over(status string) bool {
+	switch status {
+	case "completed", "failed", "expired", "cancelled", // OpenAI's
+		"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED": // Mistral's
+		return true
+	}
+	return false
 }
 
 // Bill is what the requests of a batch have used that one model has answered.
@@ -59,21 +95,28 @@ type Bill struct {
 	Requests int
 }
 
-// BillsOf adds up what the lines of a batch's output say that they used, by model in the order of the lines. Lines
-// that say nothing, as those that failed, are free.
-func BillsOf(output []byte) (all []Bill) {
+// Bills are those of a batch, by model in the order of its lines.
+type Bills []Bill
+
+// Add adds what a line of the batch's output says that it used. One that says nothing, as those that failed, is free.
+func (b *Bills) Add(line []byte) {
+	model, u, ok := used(line)
+	if !ok {
+		return
+	}
+	i := slices.IndexFunc(*b, func(b Bill) bool { return b.Model == model })
+	if i < 0 {
+		i = len(*b)
+		*b = append(*b, Bill{Model: model, Usage: llm.Usage{Source: llm.UsageProvider, Service: llm.ServiceBatch}})
+	}
+	(*b)[i].Requests++
+	add(&(*b)[i].Usage, &u)
+}
+
+// BillsOf are the bills of a whole output.
+func BillsOf(output []byte) (all Bills) {
 	for line := range bytes.Lines(output) {
-		model, u, ok := used(line)
-		if !ok {
-			continue
-		}
-		i := slices.IndexFunc(all, func(b Bill) bool { return b.Model == model })
-		if i < 0 {
-			i = len(all)
-			all = append(all, Bill{Model: model, Usage: llm.Usage{Source: llm.UsageProvider, Service: llm.ServiceBatch}})
-		}
-		all[i].Requests++
-		add(&all[i].Usage, &u)
+		all.Add(line)
 	}
 	return all
 }

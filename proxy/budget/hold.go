@@ -43,6 +43,21 @@ func (h *Hold) Holds() []ledger.AccountCharge {
 	return h.list(func(s *scope) resource.Money { return s.held })
 }
 
+// Shares are what Settle would charge for the amounts, as what lasts longer than this process has to know it. It is called
+// before Settle or Release.
+func (h *Hold) Shares(a Amounts) (all []resource.BatchShare) {
+	for i := range h.scopes {
+		s := &h.scopes[i]
+		if m := a.taken(s.terms); m != 0 {
+			all = append(all, resource.BatchShare{
+				Account: s.account.id, Start: s.window.span.Start, Amount: m, Unit: s.terms.Unit(),
+				Estimate: s.terms.Unpriced == resource.UnpricedEstimate,
+			})
+		}
+	}
+	return all
+}
+
 // reserve holds the request in the accounts of the levels, beside what is held already, or
 // in none of them.
 func (h *Hold) reserve(ctx context.Context, levels []resource.Level) error {

@@ -50,7 +50,12 @@ func (r *Request) most(t *resource.Terms) resource.Money {
 
 // taken is what a budget under the terms is charged.
 func (a *Amounts) taken(t *resource.Terms) resource.Money {
-	switch t.Unit() {
+	return a.In(t.Unit(), t.Unpriced == resource.UnpricedEstimate)
+}
+
+// In is what a budget in the unit is charged. estimate says that what has no price counts at what it is taken for.
+func (a *Amounts) In(unit resource.Unit, estimate bool) resource.Money {
+	switch unit {
 	case resource.UnitTokens:
 		return resource.Money(a.Tokens)
 	case resource.UnitRequests:
@@ -58,7 +63,7 @@ func (a *Amounts) taken(t *resource.Terms) resource.Money {
 	case resource.UnitGPUSeconds:
 		return a.GPU
 	}
-	if t.Unpriced == resource.UnpricedEstimate && a.Cost == 0 {
+	if estimate && a.Cost == 0 {
 		return a.Estimate
 	}
 	return a.Cost

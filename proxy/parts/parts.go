@@ -74,8 +74,12 @@ type Budgets interface {
 	// Reserve holds the most that the request may take in every account of its levels, or
 	// returns an *llm.Error of kind OverBudget.
 	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
+	// Hold is Reserve for work that outlives the request.
+	Hold(ctx context.Context, r budget.Request) (LastingHold, error)
 	// Room is the most that fits now into every budget that says clamp; false: none does.
 	Room(r budget.Request) (budget.Amounts, bool)
+	// Adjust changes what windows that are known were charged, and returns what it has changed.
+	Adjust(charges []ledger.AccountCharge) []ledger.AccountCharge
 }
 
 // BudgetHold is what a request holds of its budgets.
@@ -92,6 +96,13 @@ type BudgetHold interface {
 	Settle(taken budget.Amounts) []ledger.AccountCharge
 	// Release ends the hold, after Settle or without it.
 	Release()
+}
+
+// LastingHold is what is held for work that outlives the request that orders it.
+type LastingHold interface {
+	BudgetHold
+	// Shares are what Settle would charge, for the record of the work.
+	Shares(taken budget.Amounts) []resource.BatchShare
 }
 
 // Router plans and counts attempts; *router.Router is one.
@@ -150,8 +161,22 @@ func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, err
 	return h, nil
 }
 
+// Hold implements Budgets.
+func (b budgets) Hold(ctx context.Context, r budget.Request) (LastingHold, error) {
+	h, err := b.b.Reserve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 // Room implements Budgets.
 func (b budgets) Room(r budget.Request) (budget.Amounts, bool) { return b.b.Room(r) }
+
+// Adjust implements Budgets.
+func (b budgets) Adjust(charges []ledger.AccountCharge) []ledger.AccountCharge {
+	return b.b.Adjust(charges)
+}
 
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }
@@ -183,4 +208,15 @@ type Journal interface {
 	Amend(reserved uint64, holds []ledger.AccountCharge) error
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
+}
+
+// Books tell what the node's journal has; *ledger.Journal is one.
+type Books interface {
+	// Last is the number of the newest record.
+	Last() uint64
+	// SyncTo returns when the records up to the number survive a power cut.
+	SyncTo(number uint64) error
+	// Settled returns which requests whose ids begin with the prefix were settled in records with numbers above after;
+	// whole is false if some of these records are gone.
+	Settled(after uint64, prefix string) (ids map[string]bool, whole bool, err error)
 }

@@ -34,6 +34,7 @@ type Kept struct {
 	DeploymentID string // that keeps them; "": nobody knows
 	Provider     string // that the client names
 	Artifact     *resource.Artifact
+	Names        []resource.ModelName // of the models in the lines of what the path names
 }
 
 // Owners knows whose things with ids are.
@@ -126,7 +127,7 @@ func (f *finder) look(ctx context.Context, owners Owners, who *resource.Principa
 		case a.DeploymentID == "":
 			kept.Artifact = a
 		case kept.DeploymentID == "" || kept.DeploymentID == a.DeploymentID:
-			kept.DeploymentID = a.DeploymentID
+			kept.DeploymentID, kept.Names = a.DeploymentID, append(kept.Names, a.Names...)
 		default:
 			two = true
 		}

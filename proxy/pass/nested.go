@@ -162,11 +162,25 @@ func BatchAt(rest string) Batch {
 		return NoBatch
 	}
 	last := strings.TrimSuffix(plain, "/")
+	if strings.HasSuffix("/"+last, "/batch/jobs") { // Mistral's
+		return BatchResults
+	}
 	last = last[strings.LastIndexByte(last, '/')+1:]
 	if strings.HasSuffix(last, ":batchGenerateContent") || strings.HasSuffix(last, ":asyncBatchEmbedContent") {
 		return BatchUnread
 	}
 	return batches[last]
+}
+
+// Batches is the beginning of a path that leads to batches whose results pass here, up to where they are: "v1/batches".
+// false: the path leads elsewhere.
+func Batches(rest string) (at string, ok bool) {
+	for _, folder := range []string{"batches", "batch/jobs"} {
+		if i := strings.Index("/"+rest+"/", "/"+folder+"/"); i >= 0 {
+			return rest[:i+len(folder)], true
+		}
+	}
+	return "", false
 }
 
 // Results is the id of the batch of Anthropic's whose results a path is; "": it is none.

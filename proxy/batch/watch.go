@@ -1,0 +1,103 @@
+package batch
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	// firstLook is when a batch is first asked for, after it was ordered, and the shortest wait between two questions.
+	firstLook = time.Minute
+	// waitShare is what part of its age a batch is left alone for: one of an hour for six minutes.
+	waitShare = 10
+	// longestWait is the longest wait.
+	longestWait = time.Hour
+	// watchEvery is how often the watch looks which batches are to be asked for.
+	watchEvery = 10 * time.Second
+)
+
+// WatchConfig is what a Watch is made of; all fields are required but Every, Now and Logger.
+type WatchConfig struct {
+	Store files.Store
+	// Leads says whether this node is the one that asks now.
+	Leads func() bool
+	// Look asks the provider how a batch is and, if it is over, books what it has used.
+	Look func(ctx context.Context, a *resource.Artifact) error
+	// Every is when a batch is first asked for; 0: after a minute. The other waits follow it.
+	Every  time.Duration
+	Now    func() time.Time // nil: clock.Now
+	Logger *slog.Logger     // nil: nobody is told
+}
+
+// Watch asks providers for the batches that they run, on one node of the cluster, until what each has used is booked. Each is
+// asked for less and less often.
+type Watch struct {
+	cfg  WatchConfig
+	next map[string]time.Time // when a batch is asked for; owned by Run
+}
+
+// NewWatch makes a Watch.
+func NewWatch(cfg WatchConfig) *Watch {
+	if cfg.Now == nil {
+		cfg.Now = clock.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Every == 0 {
+		cfg.Every = firstLook
+	}
+	return &Watch{cfg: cfg, next: map[string]time.Time{}}
+}
+
+// Run watches until ctx ends.
+func (w *Watch) Run(ctx context.Context) {
+	tick := time.NewTicker(min(watchEvery, w.cfg.Every))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.Round(ctx)
+		}
+	}
+}
+
+// Round asks for those batches whose time has come, one after the other. A node that does not lead forgets all times: it
+// asks anew when it leads again.
+func (w *Watch) Round(ctx context.Context) {
+	if !w.cfg.Leads() {
+		clear(w.next)
+		return
+	}
+	open, err := w.cfg.Store.List(ctx, func(a *resource.Artifact) bool { return a.Order != nil && a.ChargedAt == 0 })
+	if err != nil {
+		return // the node stops
+	}
+	before := w.next
+	w.next = make(map[string]time.Time, len(open)) // without those that are booked, or gone
+	for _, a := range open {
+		at, ok := before[a.ID]
+		if !ok {
+			at = a.CreatedAt.Std().Add(w.cfg.Every)
+		}
+		if now := w.cfg.Now(); !now.Before(at) && ctx.Err() == nil && w.cfg.Leads() {
+			if err := w.cfg.Look(ctx, a); err != nil {
+				w.cfg.Logger.Warn("a provider's batch is not booked yet", "batch", a.ID, "error", err)
+			}
+			at = now.Add(w.wait(now.Sub(a.CreatedAt.Std())))
+		}
+		w.next[a.ID] = at
+	}
+}
+
+// wait is how long a batch of an age is left alone.
+func (w *Watch) wait(age time.Duration) time.Duration {
+	return min(max(age/waitShare, w.cfg.Every), longestWait)
+}
