@@ -15,6 +15,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/internal/boltpages"
 )
 
 const (
@@ -141,19 +142,13 @@ func readWhole(db *bolt.DB, read func(*bolt.Tx) error) (err error) {
 	return db.View(read)
 }
 
-// openFile opens a file of the state. A damaged one can make bbolt panic, which is an error
-// here.
-func openFile(path string) (db *bolt.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("open %s: %v: %w", filepath.Base(path), r, frame.ErrDamaged)
-		}
-	}()
+// openFile opens a file of the state, which may be damaged.
+func openFile(path string) (*bolt.DB, error) {
 	mmap := 1 << 28
 	if strconv.IntSize == 64 {
 		mmap = 8 << 30 // address space only: a reader never waits for the file to be mapped anew
 	}
-	db, err = bolt.Open(path, 0o600, &bolt.Options{
+	db, err := boltpages.Open(path, 0o600, &bolt.Options{
 		Timeout:         time.Second,
 		NoSync:          true,
 		NoGrowSync:      true,
@@ -161,8 +156,11 @@ func openFile(path string) (db *bolt.DB, err error) {
 		FreelistType:    bolt.FreelistMapType,
 		InitialMmapSize: mmap,
 	})
+	if errors.Is(err, boltpages.ErrDamaged) {
+		err = fmt.Errorf("%w: %w", err, frame.ErrDamaged)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+		return nil, err
 	}
 	if err := db.Update(createBuckets); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", filepath.Base(path), err), db.Close())

@@ -22,6 +22,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/boltpages"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -228,9 +229,9 @@ func (c *Store) read(path string, do func(db *bolt.DB) error) error {
 
 // openLocked opens a day's file for as long as do takes, and makes it if there is none.
 func openLocked(path string, do func(db *bolt.DB) error) (err error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	db, err := boltpages.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
 	if err != nil {
-		return fmt.Errorf("open contents %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("contents: %w", err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return do(db)

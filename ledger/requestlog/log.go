@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conclave-llm/conclave/internal/boltpages"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/pace"
@@ -169,13 +171,13 @@ func (c *Config) segmentDir() string { return filepath.Join(c.Dir, "segments") }
 func (l *Log) openFile() (err error) {
 	path := filepath.Join(l.cfg.Dir, "recent.db")
 	options := &bolt.Options{Timeout: 5 * time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true}
-	if l.db, err = bolt.Open(path, 0o600, options); err != nil && !errors.Is(err, bolterrors.ErrTimeout) && !os.IsPermission(err) {
+	if l.db, err = boltpages.Open(path, 0o600, options); err != nil && !errors.Is(err, bolterrors.ErrTimeout) && !errors.Is(err, fs.ErrPermission) {
 		aside := fmt.Sprintf("%s.damaged-%d", path, l.cfg.Now().Unix())
 		l.cfg.Logger.Error("request log is damaged; set aside and made again", "path", path, "to", aside, "error", err)
 		if err := os.Rename(path, aside); err != nil {
 			return err
 		}
-		l.db, err = bolt.Open(path, 0o600, options)
+		l.db, err = boltpages.Open(path, 0o600, options)
 	}
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conclave-llm/conclave/internal/boltpages"
 	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
@@ -104,7 +105,7 @@ func (s *Store) open(dir string, size int64) (err error) {
 		return err
 	}
 	if s.db, err = openStable(filepath.Join(files, stableFile)); err != nil {
-		return err
+		return damaged(err)
 	}
 	if s.witness, err = openWitness(filepath.Join(dir, witnessFile), s.broken); err != nil {
 		return err
@@ -121,7 +122,7 @@ func (s *Store) open(dir string, size int64) (err error) {
 
 // openStable opens the file of term and vote, which one process at a time can.
 func openStable(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+	db, err := boltpages.Open(path, 0o600, &bbolt.Options{
 		Timeout:        lockWait,
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
@@ -176,7 +177,7 @@ func (s *Store) setHeadLocked(first uint64) error {
 
 // damaged says of damage of the log's files what this package says.
 func damaged(err error) error {
-	if errors.Is(err, segment.ErrDamaged) {
+	if errors.Is(err, segment.ErrDamaged) || errors.Is(err, boltpages.ErrDamaged) {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return err
