@@ -35,7 +35,7 @@ func TestEffective(t *testing.T) {
 	h.Must("POST", "/api/v1/projects", `{"id":"p1","name":"search","team_id":"t1","budgets":[{"tokens":1000,"usd":0,"per":"day"}]}`)
 	h.Must("POST", "/api/v1/users", `{"id":"u1","models":["demo"],"model_limits":{"demo":{"rpm":3}}}`)
 	h.Must("POST", "/api/v1/teams/t1/members", `{"user_id":"u1","allowed_ips":["10.1.0.0/16"]}`)
-	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1","tag_limits":{"batch":{"rpm":2}},"mcp_limits":{"git":{"rpm":0}},"budget_fallbacks":{"demo":["mini"]},"routes":["/v1/chat/*"],"aliases":{"gpt":"demo"},"budgets":[{"usd":2,"per":"day"}]}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1","tag_limits":{"batch":{"rpm":2}},"mcp_limits":{"git":{"rpm":0}},"budget_fallbacks":{"big":["demo"]},"routes":["/v1/chat/*"],"aliases":{"gpt":"demo"},"budgets":[{"usd":2,"per":"day"}]}`)
 	h.Must("POST", "/api/v1/customers", `{"id":"c1","blocked":true}`)
 	c := h.Client(adminapitest.MasterKey)
 	effective := func(query string) client.Effective {
@@ -78,7 +78,7 @@ func TestEffective(t *testing.T) {
 	for _, l := range e.Limits {
 		limits = append(limits, fmt.Sprint(l.Limit, " ", l.Model, l.Tag, l.MCPServer, " ", l.Value, " ", l.Level.Kind))
 	}
-	if f := e.Models.BudgetFallbacks; len(f) != 1 || f[0].Model != "demo" || strings.Join(f[0].Instead, " ") != "mini" || f[0].Level.Kind != "key" {
+	if f := e.Models.BudgetFallbacks; len(f) != 1 || f[0].Model != "big" || strings.Join(f[0].Instead, " ") != "demo" || f[0].Level.Kind != "key" {
 		t.Errorf("budget fallbacks: %+v", f)
 	}
 	if d := cmp.Diff([]string{"rpm  10 team", "tpm  5 team", "rpm git 0 key", "rpm batch 2 key", "rpm demo 3 user"}, limits); d != "" {

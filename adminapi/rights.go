@@ -64,6 +64,7 @@ var rights = withNouns(map[string]row{
 
 	"get-organization": readOwn,
 	"explain-key":      readOwn,
+	"explain-customer": readAll,
 	"get-project":      readOwn,
 	"get-user":         readOwn,
 

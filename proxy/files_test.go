@@ -266,8 +266,8 @@ func TestFiles_expiry(t *testing.T) {
 		}
 		return got
 	}
-	for path, to := range map[string]string{"/v1/files": "openai", "/openai/v1/files": ""} {
-		send(goodKey, path, "purpose", "user_data", "custom_llm_provider", to, "expires_after[anchor]", "created_at", "expires_after[seconds]", "2592000")
+	for path, to := range map[string][]string{"/v1/files": {"custom_llm_provider", "openai"}, "/openai/v1/files": nil} {
+		send(goodKey, path, append(to, "purpose", "user_data", "expires_after[anchor]", "created_at", "expires_after[seconds]", "2592000")...)
 		if sent := m.last(); strings.Count(sent, forced) != 1 || !strings.Contains(sent, `name="expires_after[seconds]"`+"\r\n\r\n7200\r\n") || strings.Contains(sent, "2592000") || !strings.Contains(sent, "{}\n") {
 			t.Errorf("%s: sent %s", path, sent)
 		}

@@ -77,11 +77,11 @@ func (k *Key) GrantedBy(grantor *Key, called Called) error {
 	if err := k.listsWithin(&grantor.Access); err != nil {
 		return err
 	}
-	if err := k.Objects.Within(grantor.Objects, called); err != nil {
-		return err
-	}
 	if len(grantor.PassThrough) > 0 && !listWithin(k.PassThrough, grantor.PassThrough) {
 		return invalidf("passthrough_routes", "is more than the key that grants it has")
+	}
+	if err := k.Objects.Within(grantor.Objects, called); err != nil {
+		return err
 	}
 	for _, path := range grantor.DeniedPassThrough {
 		if !slices.Contains(k.DeniedPassThrough, path) {

@@ -122,6 +122,11 @@ func (d draw) policy() resource.Policy {
 		p.ExpiresAt = resource.At(time.Date(2040, 1, 1+d.IntN(20), 0, 0, 0, 0, time.UTC))
 		p.LogContentDays = new(1 + d.Int64N(365))
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
+		p.TagLimits = map[string]resource.Limits{"batch": {RPM: d.int(), TPM: d.int()}}
+		p.MCPLimits = map[string]resource.Limits{"s": {RPM: d.int(), Parallel: d.int()}}
+		p.BudgetFallbacks = map[string][]string{"demo": {"other", "nick"}}
+		p.OutputHold, p.ModelOutputHolds = new(1+d.Int64N(9)), map[string]int64{"demo": 1 + d.Int64N(9)}
+		p.PassThrough, p.DeniedPassThrough = []string{"/openai/*"}, []string{"/openai/v1/files"}
 		p.NoGuardrails, p.AccessGroupIDs = d.chance(), []string{"eng"}
 	}
 	return p
@@ -180,7 +185,7 @@ func (d draw) file() declare.File {
 	if d.chance() {
 		secret = d.text()
 	}
-	f.Credentials = []declare.Credential{{Record: resource.Credential{Name: "cred", Provider: "openai", APIBase: "https://x.example/" + fmt.Sprint(d.IntN(9)), Options: d.options()}, APIKey: secret, Secrets: d.secrets()}}
+	f.Credentials = []declare.Credential{{Record: resource.Credential{Name: "cred", DisplayName: "The lab's", Provider: "openai", APIBase: "https://x.example/" + fmt.Sprint(d.IntN(9)), Options: d.options()}, APIKey: secret, Secrets: d.secrets()}}
 	f.MCPServers = []declare.MCPServer{
 		{Record: resource.MCPServer{Name: "tools", Alias: "t", MCPUpstream: resource.MCPUpstream{URL: "https://x.example/mcp", Headers: map[string]string{"X-A": d.text()}, ForwardHeaders: []string{"X-User"}, Auth: "api_key", AuthHeader: "X-K"}, CostPerCall: d.money(), ToolCosts: map[string]resource.Money{d.text(): d.money()}, AllowedTools: d.list(d.text), AccessGroups: d.list(d.text), AllowAllKeys: d.chance(), Metadata: d.object()}, Credential: "cred"},
 		{Record: resource.MCPServer{Name: "local", MCPUpstream: resource.MCPUpstream{Command: "/bin/x", Args: d.list(d.text), Env: map[string]string{"A": d.text()}}, Disabled: d.chance()}, Secrets: map[string]declare.Secret{"env.TOKEN": {Text: "s" + d.text()}}},
@@ -198,7 +203,10 @@ func (d draw) file() declare.File {
 	f.Teams = []declare.Team{{
 		Record: resource.Team{Name: team}, Organization: "org",
 		Members: []declare.Member{{Record: resource.TeamMember{UserID: f.Users[0].Record.ID, Admin: d.chance(), Policy: resource.Policy{Tags: d.list(d.text), Allowance: resource.Allowance{Budgets: d.terms()}}}}},
-	}, {Record: resource.Team{Name: "wide", Policy: d.policy()}}}
+	}, {Record: resource.Team{
+		Name: "wide", Policy: d.policy(), CustomerBudget: "shared", FileExpiry: &resource.Expiry{Anchor: "created_at", Seconds: 3600 + d.Int64N(9)},
+		BatchOutputExpiry: &resource.Expiry{Anchor: "created_at", Seconds: 7200},
+	}}}
 	f.Projects = []declare.Project{{Record: resource.Project{Name: "p" + name(1), Description: d.text()}, Team: team, Budget: "shared"}}
 	f.Customers = []declare.Customer{{Record: resource.Customer{Meta: resource.Meta{ID: name(1)}, Name: d.text(), Region: "eu", Policy: d.policy()}}}
 	f.Tags = []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: name(1)}, Description: d.text(), Policy: d.policy()}}}
