@@ -287,6 +287,7 @@ func TestCanary(t *testing.T) {
 			c.Await("the callbacks are told what the loud team said in "+door.place, func() bool { return strings.Contains(in.at("/hook"), canary("loud", door.place)) })
 		}
 	}
+	c.Await("the calls of tools that are not listed", func() bool { return strings.Contains(in.at("/hook"), `"mcp/remote-unlisted"`) })
 	c.Await("the dead letter", func() bool {
 		dead, err := api.DeadLetters(t.Context(), "hook")
 		return err == nil && len(dead.Items) == 1
