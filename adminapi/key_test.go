@@ -181,6 +181,8 @@ func TestKey_refusals(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	h.Must("POST", "/api/v1/keys", `{"name":"taken"}`)
+	h.Must("POST", "/api/v1/users", `{"id":"there"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"there"}`)
 	version := h.Must("GET", "/api/v1/keys/taken", "")["version"]
 	for _, tt := range []struct {
 		name, method, path, body string
@@ -201,6 +203,8 @@ func TestKey_refusals(t *testing.T) {
 		{"bad id", "POST", "/api/v1/keys", `{"id":"a/b"}`, 400, "invalid", "id"},
 		{"bad role", "POST", "/api/v1/keys", `{"role":"root"}`, 400, "invalid", "role"},
 		{"name taken", "POST", "/api/v1/keys", `{"name":"taken"}`, 409, "exists", ""},
+		{"id taken", "POST", "/api/v1/users", `{"id":"there"}`, 409, "exists", ""},
+		{"id taken", "POST", "/api/v1/customers", `{"id":"there"}`, 409, "exists", ""},
 		{"secret on update", "PATCH", "/api/v1/keys/taken", `{"secret":"sk-0123456789abcdef"}`, 400, "invalid", "secret"},
 		{"hash on update", "PATCH", "/api/v1/keys/taken", `{"hash":"00"}`, 400, "invalid", "hash"},
 		{"creator on update", "PATCH", "/api/v1/keys/taken", `{"created_by":"me"}`, 400, "invalid", "created_by"},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -128,8 +129,11 @@ func quoter(t *testing.T, answer func(w http.ResponseWriter, said string)) strin
 	return s.URL + "/v1"
 }
 
+var canaryWord = regexp.MustCompile(`canary-[a-z0-9-]+-7f3a91`)
+
 func quoted(said string) []byte {
-	b, _ := json.Marshal(fields{"error": fields{"message": "this is not to our taste: " + said, "type": "invalid_request_error", "param": said, "code": "bad"}})
+	code := canaryWord.FindString(said) // no word can be trusted
+	b, _ := json.Marshal(fields{"error": fields{"message": "this is not to our taste: " + said, "type": code, "param": said, "code": code}})
 	return b
 }
 
@@ -283,6 +287,7 @@ func TestCanary(t *testing.T) {
 			c.Await("the callbacks are told what the loud team said in "+door.place, func() bool { return strings.Contains(in.at("/hook"), canary("loud", door.place)) })
 		}
 	}
+	c.Await("the calls of tools that are not listed", func() bool { return strings.Contains(in.at("/hook"), `"mcp/remote-unlisted"`) })
 	c.Await("the dead letter", func() bool {
 		dead, err := api.DeadLetters(t.Context(), "hook")
 		return err == nil && len(dead.Items) == 1

@@ -100,7 +100,7 @@ var canaryDoors = []canaryDoor{
 		v.do("POST", "/openai/v1/chat/completions?q="+v.at("passedquery"), fields{"model": "openquoter", "messages": userSays(v.at("passedquote"))}, 400)
 		v.do("POST", "/openai/v1/"+v.at("passedpath"), fields{"model": "openquoter", "x": v.at("passedpathquote")}, 400)
 	}},
-	{place: "relayed", told: true, kept: true, use: func(v *canaryVisit) {
+	{place: "relayed", told: true, use: func(v *canaryVisit) {
 		v.do("POST", "/v1/conversations", fields{"items": userSays(v.at("relayed")), "metadata": fields{"x": v.at("relayedmeta")}}, 0, "x-conclave-owner", "")
 		v.do("POST", "/v1/vector_stores/vs_1/search?x="+v.at("relayedquery"), fields{"query": v.at("relayedsearch")}, 0)
 		v.form("/v1/uploads/u/parts", "part", v.at("relayedpart"), 0)

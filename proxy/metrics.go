@@ -110,7 +110,7 @@ func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, no
 		attrs = append(attrs, slog.String("prompt", c.prompt.Name), slog.Int64("prompt_version", c.prompt.Version))
 	}
 	if e != nil {
-		attrs = append(attrs, slog.String("code", reply.Code(e)))
+		attrs = append(attrs, slog.String("code", reply.Recorded(e)))
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}

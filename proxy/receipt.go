@@ -7,6 +7,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -37,7 +38,7 @@ func (c *Call) tried(t *router.Target, took time.Duration, err error) {
 		try.Status = c.result.status
 	} else {
 		e := reply.AsError(err)
-		try.ErrorKind, try.ErrorCode, try.Status = e.Kind.String(), reply.Code(e), e.Status
+		try.ErrorKind, try.ErrorCode, try.Status = e.Kind.String(), reply.Recorded(e), e.Status
 	}
 	c.tries = append(c.tries, try)
 }
@@ -64,10 +65,10 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 // facts are what the decision about the call was about.
 func (c *Call) facts(e *llm.Error) facts.Facts {
 	f := facts.Facts{
-		Index: c.cat.Index(), Path: c.path, Apart: !c.route.plain, Upload: c.route.upload, Size: max(0, c.length), Fallbacks: c.wished,
+		Index: c.cat.Index(), Path: c.recordedPath(), Apart: !c.route.plain, Upload: c.route.upload, Size: max(0, c.length), Fallbacks: c.wished,
 		Stays: c.fields.NoFallbacks,
 	}
-	if c.route.name != c.path {
+	if c.route.name != f.Path {
 		f.Route = c.route.name
 	}
 	if c.spent != nil {
@@ -89,6 +90,21 @@ func (c *Call) facts(e *llm.Error) facts.Facts {
 		}
 	}
 	return f
+}
+
+// recordedPath is the path that was asked. Of an endpoint that an administrator has configured, and of paths that no
+// provider is known to have, what follows may be content: it is left out where somebody in charge wants none kept.
+func (c *Call) recordedPath() string {
+	if c.route.prefix == nil || c.route.prefix.Documented() || !policy.Private(c.levels) {
+		return c.path
+	}
+	if c.configured != nil {
+		return c.configured.Path
+	}
+	if _, known := pass.InferenceAt(c.rest); known {
+		return c.path
+	}
+	return c.route.prefix.Path
 }
 
 // ownWords says whether the message of an error at the step is the gateway's own: what a

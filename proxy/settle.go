@@ -219,7 +219,7 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
 	}
 	if e != nil {
-		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Code(e)
+		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Recorded(e)
 		if !c.result.begun {
 			r.Status = e.HTTPStatus()
 		}

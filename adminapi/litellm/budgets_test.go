@@ -58,6 +58,14 @@ func TestSharedBudget(t *testing.T) {
 	if c, ok := h.State.Catalog().Shared("calm"); !ok || len(c.All()) != 0 {
 		t.Errorf("limits alone: got %v", made)
 	}
+	for param, body := range map[string]string{
+		"max_budget": `{"max_budget":-1}`, "soft_budget": `{"soft_budget":-1}`,
+		"model_max_budget.demo": `{"model_max_budget":{"demo":{"budget_limit":-1,"time_period":"1d"}}}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", "/key/generate", body); a.Status != 400 || !strings.Contains(string(a.Body), `"param":"`+param+`"`) {
+			t.Errorf("%s: got %d %s", body, a.Status, a.Body)
+		}
+	}
 	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/budgets", `{"name":"twice","terms":{"usd":1},"budgets":[{"usd":2}]}`); a.Status != 400 {
 		t.Errorf("two terms of one name: got %d %s", a.Status, a.Body)
 	}

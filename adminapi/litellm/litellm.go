@@ -56,6 +56,7 @@ type Config struct {
 // State reads what Records does not show. *fsm.FSM implements it.
 type State interface {
 	Totals(kind, id string) fsm.Totals
+	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
 	auditlog.State
 }
 

@@ -179,6 +179,11 @@ func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Wr
 		w, err = n.rs.commit(ctx, by, cmds...)
 		return err
 	})
+	if id := next.Head().ID; errors.Is(err, resource.ErrConflict) {
+		if _, there := n.find(id); there { // who creates has read nothing that could have changed
+			err = fmt.Errorf("%s %q is there already: %w", n.kind, id, resource.ErrExists)
+		}
+	}
 	if err != nil {
 		return nil, Written{}, err
 	}

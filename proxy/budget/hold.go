@@ -363,8 +363,8 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		e.ResetsAt = time.Time{} // it ends when nobody uses it
 		e.Count.Part = llm.PartSession
 	}
-	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held",
-		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)))
+	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held, the request may take %s",
+		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)), amountText(unit, s.held))
 	if !e.ResetsAt.IsZero() {
 		e.Message += ", resets at " + e.ResetsAt.Format(time.RFC3339)
 	}

@@ -76,11 +76,11 @@ func TestReserve_RefusedUnit(t *testing.T) {
 		free  bool
 		text  string
 	}{
-		{"tokens", resource.Terms{Name: "b", Tokens: new(int64(1000))}, budget.Amounts{Tokens: 1001}, false, "limit 1000 tokens"},
+		{"tokens", resource.Terms{Name: "b", Tokens: new(int64(1000))}, budget.Amounts{Tokens: 1001}, false, "limit 1000 tokens, 0 tokens spent or held, the request may take 1001 tokens"},
 		{"tokens of a free model", resource.Terms{Name: "b", Tokens: new(int64(1000))}, budget.Amounts{Tokens: 1001}, true, "limit 1000 tokens"},
-		{"requests", resource.Terms{Name: "b", Requests: new(int64(0))}, budget.Amounts{}, true, "limit 0 requests"},
-		{"GPU-seconds", resource.Terms{Name: "b", GPUSeconds: new(resource.Money(60e9))}, budget.Amounts{GPU: 61e9}, false, "limit 60 GPU-seconds"},
-		{"an estimated price", resource.Terms{Name: "b", USD: cent, Unpriced: resource.UnpricedEstimate}, budget.Amounts{Estimate: 2 * cent}, false, "limit $0.01"},
+		{"requests", resource.Terms{Name: "b", Requests: new(int64(0))}, budget.Amounts{}, true, "limit 0 requests, 0 requests spent or held, the request may take 1 requests"},
+		{"GPU-seconds", resource.Terms{Name: "b", GPUSeconds: new(resource.Money(60e9))}, budget.Amounts{GPU: 61e9}, false, "limit 60 GPU-seconds, 0 GPU-seconds spent or held, the request may take 61 GPU-seconds"},
+		{"an estimated price", resource.Terms{Name: "b", USD: cent, Unpriced: resource.UnpricedEstimate}, budget.Amounts{Estimate: 2 * cent}, false, "limit $0.01, $0 spent or held, the request may take $0.02"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

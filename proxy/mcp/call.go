@@ -31,7 +31,7 @@ type call struct {
 	c        *caller
 	id       string
 	server   *resource.MCPServer
-	what     string // "git-push": the tool's full name; the row's model is "mcp/git-push"
+	what     named
 	cost     resource.Money
 	started  time.Time
 	step     string
@@ -45,10 +45,14 @@ type call struct {
 	response json.RawMessage
 }
 
+// named is what a call is of: "git-push", a tool's full name. Its model is "mcp/git-push", and that of its row "mcp/"
+// and told: of names that the server does not list a client could make any number, and say anything in them.
+type named struct{ asked, told string }
+
 // use takes a call through its steps: limits, budget, guardrails on the request, the journal's
 // reservation, the server, guardrails on the result, settlement. ask is given the request as
 // guardrails left it; result is what they leave of the answer.
-func (c *caller) use(ctx context.Context, s *resource.MCPServer, what string, cost resource.Money, raw json.RawMessage,
+func (c *caller) use(ctx context.Context, s *resource.MCPServer, what named, cost resource.Money, raw json.RawMessage,
 	ask func(ctx context.Context, session *sdk.ClientSession, request json.RawMessage) (any, error), result any,
 ) (err error) {
 	k := &call{c: c, id: newID(), server: s, what: what, cost: cost, started: c.g.cfg.Now(), request: raw}
@@ -95,7 +99,10 @@ func (c *caller) use(ctx context.Context, s *resource.MCPServer, what string, co
 }
 
 // model is the call's name among models, for limits, budgets, guardrails and rows.
-func (k *call) model() string { return "mcp/" + k.what }
+func (k *call) model() string { return "mcp/" + k.what.asked }
+
+// told is the name in rows, which make totals that are kept for ever.
+func (k *call) told() string { return "mcp/" + k.what.told }
 
 // reserve holds one request in the limits and the price in the budgets.
 func (k *call) reserve(ctx context.Context) (err error) {
@@ -179,7 +186,7 @@ func (k *call) open() error {
 	k.step = "ledger"
 	h := k.c.who.Owners(k.c.customer)
 	id, err := k.c.g.cfg.Journal.Reserve(&ledger.Reservation{
-		RequestID: k.id, Time: resource.At(k.started), User: k.c.customer, Model: k.model(), Hold: k.cost, Holds: k.money.Holds(),
+		RequestID: k.id, Time: resource.At(k.started), User: k.c.customer, Model: k.told(), Hold: k.cost, Holds: k.money.Holds(),
 		KeyID: h.KeyID, TeamID: h.TeamID, UserID: h.UserID, ProjectID: h.ProjectID, OrganizationID: h.OrganizationID, CustomerID: k.c.customer, Tags: k.c.tags,
 	})
 	if err != nil {
@@ -257,7 +264,7 @@ func (k *call) finish(err error) {
 	}
 	g.calls.WithLabelValues(k.server.Name, outcome).Inc()
 	k.keep(r)
-	g.cfg.Logger.Info("mcp call", "request_id", k.id, "server", k.server.Name, "name", k.what, "status", r.Status, "error_code", r.ErrorCode,
+	g.cfg.Logger.Info("mcp call", "request_id", k.id, "server", k.server.Name, "name", k.what.told, "status", r.Status, "error_code", r.ErrorCode,
 		"duration_ms", r.Duration.Milliseconds(), "key_id", r.KeyID)
 }
 
@@ -266,7 +273,7 @@ func (k *call) record(err error, cost resource.Money, charges []ledger.AccountCh
 	r := &ledger.Record{
 		RequestID: k.id, Time: resource.At(now), User: k.c.customer, CustomerID: k.c.customer, Tags: k.c.tags, SessionID: k.c.session,
 		KeyID: h.KeyID, TeamID: h.TeamID, UserID: h.UserID, ProjectID: h.ProjectID, OrganizationID: h.OrganizationID,
-		Endpoint: endpoint, Provider: provider, DeploymentID: k.server.ID, Model: k.model(), Status: 200, Cost: cost, Charges: charges,
+		Endpoint: endpoint, Provider: provider, DeploymentID: k.server.ID, Model: k.told(), Status: 200, Cost: cost, Charges: charges,
 		Duration: now.Sub(k.started), Guardrails: k.verdicts, Receipt: ledger.Receipt{PriceSource: "mcp_server"},
 	}
 	if k.asked {

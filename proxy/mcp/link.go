@@ -40,7 +40,8 @@ type link struct {
 	since    time.Time // when the session was made
 	calls    int       // that use the link
 	retired  bool
-	offers   map[string]offer // by method
+	offers   map[string]offer           // by method
+	names    map[string]map[string]bool // by method: what was listed lately
 }
 
 // offer is what a server said it has.
@@ -52,6 +53,7 @@ type offer struct {
 func newLink(all *links, s *resource.MCPServer, cred *resource.Credential) *link {
 	return &link{
 		all: all, server: s, credential: cred, slots: make(chan struct{}, cmp.Or(int(s.Parallel), DefaultParallel)), offers: map[string]offer{},
+		names: map[string]map[string]bool{},
 	}
 }
 
@@ -270,6 +272,23 @@ func (l *link) remember(method string, list any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.offers[method] = offer{l.all.cfg.Now(), list}
+}
+
+// knows says whether the server has listed a name.
+func (l *link) knows(method, name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.names[method][name]
+}
+
+// learn notes a name that the server lists. When they are more than one server may have, those of before are forgotten.
+func (l *link) learn(method, name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.names[method]) >= maxOffers && !l.names[method][name] || l.names[method] == nil {
+		l.names[method] = map[string]bool{}
+	}
+	l.names[method][name] = true
 }
 
 // forget makes the next list ask the server.

@@ -175,6 +175,43 @@ func toolsOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Tool, erro
 	return some(session.Tools(ctx, nil))
 }
 
+func promptsOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Prompt, error) {
+	return some(session.Prompts(ctx, nil))
+}
+
+func toolName(t *sdk.Tool) string {
+	if t == nil {
+		return ""
+	}
+	return t.Name
+}
+
+func promptName(p *sdk.Prompt) string {
+	if p == nil {
+		return ""
+	}
+	return p.Name
+}
+
+// unlisted is told of names that a server does not list, or cannot be asked about.
+const unlisted = "unlisted"
+
+// naming is the name of a call of a tool or a prompt of a server.
+func naming[T any](ctx context.Context, c *caller, s *resource.MCPServer, method, own string, ask func(context.Context, *sdk.ClientSession) ([]T, error), nameOf func(T) string) named {
+	l := c.g.links.of(c.cat, s)
+	head := s.Prefix() + separator
+	if !l.knows(method, own) {
+		all, _ := offered(ctx, c, s, method, ask) // one that fails lists none
+		for _, one := range all {
+			l.learn(method, nameOf(one))
+		}
+	}
+	if !l.knows(method, own) {
+		return named{head + own, head + unlisted}
+	}
+	return named{head + own, head + own}
+}
+
 // private says that nobody between may keep an answer for others: it is what the caller's key may see.
 var private = sdk.Cacheable{CacheScope: "private"}
 
@@ -212,7 +249,7 @@ func (c *caller) call(ctx context.Context, name string, arguments json.RawMessag
 		return nil, err
 	}
 	out := new(sdk.CallToolResult)
-	err = c.use(ctx, s, s.Prefix()+separator+own, s.Cost(own), arguments, func(ctx context.Context, session *sdk.ClientSession, arguments json.RawMessage) (any, error) {
+	err = c.use(ctx, s, naming(ctx, c, s, listTools, own, toolsOf, toolName), s.Cost(own), arguments, func(ctx context.Context, session *sdk.ClientSession, arguments json.RawMessage) (any, error) {
 		if len(arguments) == 0 {
 			arguments = json.RawMessage("{}")
 		}
@@ -225,9 +262,7 @@ func (c *caller) call(ctx context.Context, name string, arguments json.RawMessag
 }
 
 func (c *caller) listPrompts(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	all := gather(ctx, c, c.readable(), listPrompts, func(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Prompt, error) {
-		return some(session.Prompts(ctx, nil))
-	}, func(s *resource.MCPServer, p *sdk.Prompt) (*sdk.Prompt, bool) {
+	all := gather(ctx, c, c.readable(), listPrompts, promptsOf, func(s *resource.MCPServer, p *sdk.Prompt) (*sdk.Prompt, bool) {
 		if p == nil {
 			return nil, false
 		}
@@ -255,7 +290,7 @@ func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, er
 		raw = json.RawMessage("{}")
 	}
 	out := new(sdk.GetPromptResult)
-	err = c.use(ctx, s, s.Prefix()+separator+own, 0, raw, func(ctx context.Context, session *sdk.ClientSession, raw json.RawMessage) (any, error) {
+	err = c.use(ctx, s, naming(ctx, c, s, listPrompts, own, promptsOf, promptName), 0, raw, func(ctx context.Context, session *sdk.ClientSession, raw json.RawMessage) (any, error) {
 		var arguments map[string]string
 		if err := json.Unmarshal(raw, &arguments); err != nil {
 			return nil, rewriteFailed(err)
@@ -295,7 +330,8 @@ func (c *caller) readResource(ctx context.Context, req sdk.Request) (sdk.Result,
 		return nil, err
 	}
 	out := new(sdk.ReadResourceResult)
-	err = c.use(ctx, s, s.Prefix()+separator+"resources", 0, nil, func(ctx context.Context, session *sdk.ClientSession, _ json.RawMessage) (any, error) {
+	all := s.Prefix() + separator + "resources"
+	err = c.use(ctx, s, named{all, all}, 0, nil, func(ctx context.Context, session *sdk.ClientSession, _ json.RawMessage) (any, error) {
 		return session.ReadResource(ctx, &sdk.ReadResourceParams{URI: p.URI})
 	}, out)
 	out.Cacheable = private

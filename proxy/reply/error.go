@@ -187,6 +187,24 @@ func Code(e *llm.Error) string {
 	return defaultCodes[e.Kind]
 }
 
+// Recorded is Code for records and logs, which outlive the answer: of a provider's, which may quote the prompt in it,
+// only what is a word or a number.
+func Recorded(e *llm.Error) string {
+	code := Code(e)
+	if e.FromProvider && !isWord(code) {
+		return "upstream_error"
+	}
+	return code
+}
+
+// isWord says whether a code is a short word, such as "context_length_exceeded", or a number.
+func isWord(code string) bool {
+	letter := func(r rune) bool { return r|0x20 >= 'a' && r|0x20 <= 'z' || strings.ContainsRune("_-.", r) }
+	digit := func(r rune) bool { return r >= '0' && r <= '9' }
+	other := func(is func(rune) bool) bool { return strings.ContainsFunc(code, func(r rune) bool { return !is(r) }) }
+	return len(code) <= 64 && !other(letter) || len(code) <= 8 && !other(digit)
+}
+
 func isCode(code string) bool {
 	status, err := strconv.Atoi(code)
 	return !strings.ContainsAny(code, " \t\n") && (err != nil || status < 400 || status > 599)

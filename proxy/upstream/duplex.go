@@ -98,7 +98,7 @@ func (d *duplex) Read(ctx context.Context) (text bool, message []byte, err error
 	case err != nil:
 		return false, nil, &socket.Closed{Err: err}
 	case bedrock.IsException(&e):
-		return false, nil, d.attempt.Provider.Codec.Classify(d.client.cfg.Now(), http.StatusOK, nil, d.attempt.Account.Hide(e.Data))
+		return false, nil, d.client.refusal(d.attempt, http.StatusOK, nil, e.Data)
 	}
 	message, err = bedrock.Chunk(&e)
 	return false, message, err
@@ -111,7 +111,7 @@ func (d *duplex) begin() error {
 	}
 	if d.res.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(d.res.Body, maxErrorBody)) // what came is all there is
-		return d.attempt.Provider.Codec.Classify(d.client.cfg.Now(), d.res.StatusCode, d.res.Header, d.attempt.Account.Hide(body))
+		return d.client.refusal(d.attempt, d.res.StatusCode, d.res.Header, body)
 	}
 	d.frames = bedrock.NewReader(d.res.Body, d.client.cfg.MaxEvent)
 	return nil

@@ -180,6 +180,9 @@ func takeAmounts(in records.Document, t *resource.Terms) error {
 		if err := in.Take(field, v); err != nil {
 			return err
 		}
+		if *v < 0 {
+			return invalid(field, "is negative")
+		}
 	}
 	if t.Soft > 0 && t.Soft >= t.USD {
 		return invalid("soft_budget", "is not below max_budget")
@@ -318,6 +321,9 @@ func modelBudgets(raw json.RawMessage) (map[string]modelBudget, error) {
 		}
 		if err != nil {
 			return nil, invalid("model_max_budget."+model, err.Error())
+		}
+		if b.Max != nil && *b.Max < 0 || b.Limit != nil && *b.Limit < 0 {
+			return nil, invalid("model_max_budget."+model, "is negative")
 		}
 		out[model] = b
 	}
