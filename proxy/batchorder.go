@@ -275,9 +275,13 @@ func unmarshalOnce(body []byte, v any) error {
 }
 
 func (o *orderReader) bad(err error) error {
+	reason := err.Error()
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		reason = strings.TrimSuffix(e.Message, ".")
+	}
 	return &llm.Error{
 		Kind: llm.Invalid, Code: "invalid_value", Err: err,
-		Message: "Request " + strconv.Itoa(o.line) + " of the batch cannot be read, and there is a budget that must hold what it may cost.",
+		Message: "Request " + strconv.Itoa(o.line) + " of the batch cannot be read: " + reason + ". There is a budget that must hold what it may cost.",
 	}
 }
 
