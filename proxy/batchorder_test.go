@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (v *orderVendor) say(shown, output string) {
 func (v *orderVendor) ordered() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return append([]string(nil), v.orders...)
+	return slices.Clone(v.orders)
 }
 
 const (
