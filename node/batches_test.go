@@ -108,11 +108,11 @@ func TestNode_batchOfProvider(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	c.Sync(c.Nodes[0].Admin())
-	const held = resource.Money(4 * 1000 * 2000 / 2) // but for the prompts
+	const held = resource.Money(4 * 10000 * 2000 / 2) // but for the prompts
 	const actual = resource.Money(4 * (20*1000 + 10*2000) / 2)
 	rich, poor := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)}), c.Key(0, fields{"budgets": budgetOf(held - 1)})
 	at, leader := c.Followers()[0], c.Leader()
-	lines := strings.ReplaceAll(chatLines(4), `"model":"demo","max_tokens":4`, `"model":"quick","max_tokens":1000`)
+	lines := strings.ReplaceAll(chatLines(4), `"model":"demo","max_tokens":4`, `"model":"quick","max_tokens":10000`)
 	order := func(key client.Key) (int, []byte) {
 		status, out := upload(t, at, key.Secret, lines, "purpose", "batch", "custom_llm_provider", "openai")
 		if status != 200 {

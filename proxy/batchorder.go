@@ -153,23 +153,23 @@ type orderReader struct {
 	own      router.Target // that is asked for the batch
 	names    batch.Names   // of the models in the file
 	advances []*advance
-	endpoint llm.Endpoint // of requests that do not say
-	model    string       // likewise
+	endpoint llm.Endpoint // of all requests
+	model    string       // of those that name none
 	line     int          // that is read
 }
 
 // order is the body of an order, in the words of OpenAI, Anthropic and Mistral.
 type order struct {
-	File     string   `json:"input_file_id"`
-	Files    []string `json:"input_files"`
-	Endpoint string   `json:"endpoint"`
-	Model    string   `json:"model"`
-	Requests []json.RawMessage
+	File     string            `json:"input_file_id"`
+	Files    []string          `json:"input_files"`
+	Endpoint string            `json:"endpoint"`
+	Model    string            `json:"model"`
+	Requests []json.RawMessage `json:"requests"`
 }
 
 func (o *orderReader) read(ctx context.Context) error {
 	var said order
-	if err := json.Unmarshal(o.c.body, &said); err != nil {
+	if err := unmarshalOnce(o.c.body, &said); err != nil {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Message: "The request orders no batch that can be read: " + err.Error() + ".", Err: err}
 	}
 	o.endpoint, o.model = llm.Messages, said.Model
@@ -226,31 +226,28 @@ func (o *orderReader) file(ctx context.Context, id string) error {
 func (o *orderReader) add(raw []byte) error {
 	o.line++
 	var l struct {
-		URL    string          `json:"url"`
 		Body   json.RawMessage `json:"body"`
 		Params json.RawMessage `json:"params"`
 	}
-	if err := json.Unmarshal(raw, &l); err != nil {
+	if err := unmarshalOnce(raw, &l); err != nil {
 		return o.bad(err)
 	}
 	body := l.Body
 	if body == nil {
 		body = l.Params
+	} else if l.Params != nil {
+		return o.bad(errors.New("it has a body and params"))
 	}
 	f, err := llm.Peek(body)
 	if err != nil {
 		return o.bad(err)
-	}
-	at := o.endpoint
-	if i, ok := pass.InferenceAt(strings.TrimPrefix(l.URL, "/")); ok {
-		at = i.At
 	}
 	if f.Model == "" {
 		f.Model = o.model
 	}
 	f.Service, f.Fallbacks = llm.ServiceBatch, nil
 	a := o.advanceFor(f.Model)
-	r := quote.Request{Catalog: o.c.cat, View: o.c.view, Model: a.model, Levels: a.claim.Levels, Endpoint: at, Fields: &f, Body: body}
+	r := quote.Request{Catalog: o.c.cat, View: o.c.view, Model: a.model, Levels: a.claim.Levels, Endpoint: o.endpoint, Fields: &f, Body: body}
 	q := quote.Of(&r)
 	one := r.Claim(&q)
 	sum := &a.claim
@@ -262,10 +259,29 @@ func (o *orderReader) add(raw []byte) error {
 	return nil
 }
 
+// unmarshalOnce reads an object into v. One in which a name stands twice, in any spelling, is refused: the provider may read the other.
+func unmarshalOnce(body []byte, v any) error {
+	seen := map[string]bool{}
+	c := llm.NewCursor(body)
+	for n := 0; c.Member(n); n++ {
+		name := strings.ToLower(string(c.Name()))
+		if seen[name] {
+			return fmt.Errorf("%q stands in it twice", name)
+		}
+		seen[name] = true
+		c.Raw()
+	}
+	return json.Unmarshal(body, v)
+}
+
 func (o *orderReader) bad(err error) error {
+	reason := err.Error()
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		reason = strings.TrimSuffix(e.Message, ".")
+	}
 	return &llm.Error{
 		Kind: llm.Invalid, Code: "invalid_value", Err: err,
-		Message: "Request " + strconv.Itoa(o.line) + " of the batch cannot be read, and there is a budget that must hold what it may cost.",
+		Message: "Request " + strconv.Itoa(o.line) + " of the batch cannot be read: " + reason + ". There is a budget that must hold what it may cost.",
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +79,7 @@ func (v *orderVendor) say(shown, output string) {
 func (v *orderVendor) ordered() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return append([]string(nil), v.orders...)
+	return slices.Clone(v.orders)
 }
 
 const (
@@ -263,6 +264,7 @@ func TestBatches_Refused(t *testing.T) {
 		{"no room", strings.Repeat(inputLine, 100), pocket, running, 429, "budget_exceeded"},
 		{"a line that nobody can read", inputLine + "{\n", pocket, running, 400, "invalid_value"},
 		{"a line that says the model twice", `{"custom_id":"a","url":"/v1/chat/completions","body":{"model":"demo","model":"gpt-x"}}`, pocket, running, 400, "invalid_value"},
+		{"a line with two bodies", `{"url":"/v1/chat/completions","body":{"model":"demo"},"Body":{"model":"demo","n":9}}`, pocket, running, 400, "invalid_value"},
 		{"the provider", inputLine, pocket, "", 400, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

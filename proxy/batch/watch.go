@@ -19,6 +19,8 @@ const (
 	longestWait = time.Hour
 	// watchEvery is how often the watch looks which batches are to be asked for.
 	watchEvery = 10 * time.Second
+	// lookTimeout bounds a look at one batch, so that a provider that hangs does not keep the others waiting for ever.
+	lookTimeout = 10 * time.Minute
 )
 
 // WatchConfig is what a Watch is made of; all fields are required but Every, Now and Logger.
@@ -88,13 +90,19 @@ func (w *Watch) Round(ctx context.Context) {
 			at = a.CreatedAt.Std().Add(w.cfg.Every)
 		}
 		if now := w.cfg.Now(); !now.Before(at) && ctx.Err() == nil && w.cfg.Leads() {
-			if err := w.cfg.Look(ctx, a); err != nil {
+			if err := w.look(ctx, a); err != nil {
 				w.cfg.Logger.Warn("a provider's batch is not booked yet", "batch", a.ID, "error", err)
 			}
 			at = now.Add(w.wait(now.Sub(a.CreatedAt.Std())))
 		}
 		w.next[a.ID] = at
 	}
+}
+
+func (w *Watch) look(ctx context.Context, a *resource.Artifact) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	return w.cfg.Look(ctx, a)
 }
 
 // wait is how long a batch of an age is left alone.
