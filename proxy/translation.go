@@ -82,7 +82,7 @@ func hosted(body []byte, p *provider.Provider) ([]byte, error) {
 // fitted is a body that its vendor takes, of those that do not take all that others do.
 func (c *Call) fitted(d *view.Deployment, body []byte) ([]byte, error) {
 	t := llm.Target{Model: c.asked(), Policy: policyOf(c.result.target.Model)}
-	body = d.Provider.Fit(body, &t)
+	body = d.Provider.Fit(body, d.Base, &t)
 	c.dropped = append(c.dropped, t.Dropped()...)
 	return body, t.Err()
 }
@@ -102,7 +102,7 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		}
 		x.Estimates(c.guessUsage)
 		if c.turn != nil {
-			x.Stores(c.turn.Stored())
+			x.Stores(c.turn.ID())
 		}
 		c.exchange = x
 	}

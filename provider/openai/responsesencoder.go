@@ -124,7 +124,7 @@ func (it *openItem) place(dst []byte) []byte {
 func (e *responsesEncoder) begin(dst []byte, c *chat.Chunk) []byte {
 	e.begun = true
 	e.head = headOf(e.q, "", c.ID, c.Model, c.Created)
-	e.head.id, e.out.id = responseID(e.head)
+	e.head.id, e.out.id = responseID(e.head, e.q.AnswerID)
 	for _, typ := range []string{"created", "in_progress"} {
 		dst = append(e.event(dst, typ), `,"response":`...)
 		dst = appendResponse(dst, e.q, e.head, ending{status: "in_progress"}, &e.out, llm.Usage{}, "")
