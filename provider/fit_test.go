@@ -39,6 +39,11 @@ func TestFit(t *testing.T) {
 			want: `{"messages":[{"role":"system","content":"be"},{"content":"x","role":"user"}],"tools":[{"role":"developer"}]}`,
 		},
 		{
+			name: "texts, and a picture beside them", vendor: "moonshot",
+			body: `{"messages":[{"role":"system","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`,
+			want: `{"messages":[{"role":"system","content":"ab"},{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]}`,
+		},
+		{
 			name: "at OpenAI it is not", vendor: "openai", base: "https://api.openai.com/v1",
 			body: `{"messages":[{"role":"developer","content":"be","refusal":null}]}`, want: `{"messages":[{"role":"developer","content":"be","refusal":null}]}`,
 		},
