@@ -219,10 +219,7 @@ func appendImageItem(b []byte, id string, m *chat.Media) []byte {
 func (o *outputs) item(p *chat.Part, probs []byte) {
 	switch p.Type {
 	case chat.PartText:
-		var cited []byte
-		if isOpenAI(p.Origin) {
-			cited = appendFlat(nil, p.Citations)
-		}
+		cited := appendFlat(nil, annotations(p, 0))
 		o.add(messageItem(o.name("msg_", o.n), "completed", appendTextPart(nil, p.Text, cited, probs)))
 	case chat.PartRefusal:
 		o.add(messageItem(o.name("msg_", o.n), "completed", appendRefusalPart(nil, p.Text)))
