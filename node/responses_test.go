@@ -118,6 +118,15 @@ func TestNode_responsesRemember(t *testing.T) {
 		}
 	}
 
+	// The item of an answer is known by its id, on every node, as clients send it that believe the provider to keep it.
+	again := []fields{{"role": "user", "content": "again"}, {"type": "item_reference", "id": res["output"].([]any)[0].(map[string]any)["id"]}, {"role": "user", "content": "and again"}}
+	if respond(t, third, mate, fields{"input": again}); strings.Count(asked(c), `"role":"assistant"`) != 1 {
+		t.Errorf("the upstream got %s", asked(c))
+	}
+	if status, raw := b.Do("POST", "/v1/responses", stranger, fields{"model": "demo", "input": again}); status != 400 || errorCode(raw) != "unsupported_value" {
+		t.Errorf("another team refers to an item: %d %s", status, raw)
+	}
+
 	// Others do not see it.
 	for _, path := range []string{"", "/input_items", "/cancel"} {
 		method := map[string]string{"/cancel": "POST"}[path]

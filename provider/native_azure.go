@@ -11,7 +11,7 @@ import (
 var azureRows = []Provider{
 	{
 		Name: "azure", Auth: EntraToken, Refuses: notOpenAI, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"},
-		Endpoints: openAI, Codec: azure.Codec{}, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
+		Endpoints: openAI, Codec: azure.Codec{}, MaxBatch: embeddings.MaxInputs, KeepsResponses: true, OpenAIs: true,
 	},
 	{
 		Name: "azure_text", Auth: EntraToken, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE"},

@@ -36,7 +36,7 @@ var geminiRows = []Provider{
 		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},
 		NoModel: true, Members: []llm.Member{{Name: "anthropic_version", Value: []byte(`"` + vertex.Version + `"`)}},
 	}),
-	vertexRow(Provider{Name: vertex.RowMistral, Endpoints: []llm.Endpoint{llm.Chat, llm.OCR}, Codec: vertex.Partner{Codec: openai.Codec{}, Publisher: "mistralai"}, NoStreamOptions: true}),
+	vertexRow(Provider{Name: vertex.RowMistral, Endpoints: []llm.Endpoint{llm.Chat, llm.OCR}, Codec: vertex.Partner{Codec: openai.Codec{}, Publisher: "mistralai"}, NoStreamOptions: true, NoNames: true}),
 	vertexRow(Provider{Name: vertex.RowOpenAI, Endpoints: chats, Codec: vertex.OpenAI{}}),
 }
 

@@ -155,6 +155,11 @@ type Provider struct {
 	// that it takes, 0 for OpenAI's own.
 	PlainContent   bool
 	MaxTemperature float64
+	// OpenAIs says that it is OpenAI, which takes messages as it says them. Others may know no role "developer", and refuse
+	// members of an answer that is sent back to them.
+	OpenAIs bool
+	// NoNames says that it refuses the names of those who speak.
+	NoNames bool
 	// Header are headers, by their canonical names, that every request carries unless the client's
 	// own stand in their place.
 	Header map[string]string
@@ -203,8 +208,13 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
+<<<<<<< HEAD
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		StoresAt: chats, KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
+=======
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true, OpenAIs: true,
+		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
+>>>>>>> part-dialects
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows, decisionRows))
 

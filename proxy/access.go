@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/reply"
 )
 
 // indexWait bounds the wait for the index that a request demands.
@@ -18,6 +20,9 @@ const indexWait = 5 * time.Second
 // an index is answered from state that is at least as new, which may have blocked the key.
 func authenticate(ctx context.Context, s *Server, c *Call) error {
 	secret := auth.Secret(c.header, c.cat.Settings().KeyHeader)
+	if secret == "" {
+		secret = c.keyInQuery()
+	}
 	who, err := s.identify(ctx, c, secret)
 	if err != nil {
 		c.who = who // nil for a stranger
@@ -37,6 +42,21 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 	c.levels = who.Levels(c.levels[:0])
 	c.chain, c.above = len(c.levels), len(c.levels)
 	return s.checkEarly(c)
+}
+
+// keyInQuery is the key of a client of Google's that sends none in a header, but "?key=" behind the path. From then on it
+// stands in a header, too.
+func (c *Call) keyInQuery() string {
+	if !strings.Contains(c.query, "key=") || reply.VendorAt(c.path) != llm.VendorGoogle {
+		return ""
+	}
+	q, _ := url.ParseQuery(c.query)
+	key := q.Get("key")
+	if key != "" {
+		c.header = c.header.Clone()
+		c.header.Set("X-Goog-Api-Key", key)
+	}
+	return key
 }
 
 // waitIndex waits until this node has applied an index, which is written as "5" or, with the

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -69,4 +70,30 @@ func quoted(t *testing.T, s string) string {
 		t.Fatal(err)
 	}
 	return string(raw)
+}
+
+// TestGoogle_KeyInQuery: Google's clients may send their key behind the path; nobody else may.
+func TestGoogle_KeyInQuery(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	bare := func(req *http.Request) { req.Header.Del("Authorization") }
+	const ask = `{"contents":[{"parts":[{"text":"hello"}]}]}`
+	for _, tt := range []struct {
+		method, path, body string
+		want               int
+	}{
+		{"GET", "/v1beta/models?key=" + goodKey, "", 200},
+		{"POST", "/v1beta/models/demo:countTokens?key=" + goodKey, ask, 200},
+		{"POST", "/v1/models/demo:countTokens?alt=json&key=" + goodKey, ask, 200},
+		{"GET", "/v1beta/models?key=sk-wrong", "", 401},
+		{"GET", "/v1beta/models?key=", "", 401},
+		{"GET", "/v1/models?key=" + goodKey, "", 401},
+	} {
+		if w := r.do(tt.method, tt.path, tt.body, bare); w.Code != tt.want {
+			t.Errorf("%s: got %d %s, want %d", tt.path, w.Code, w.Body, tt.want)
+		}
+	}
+	if w := r.do("GET", "/v1beta/models?key=sk-wrong", ""); w.Code != 200 {
+		t.Errorf("beside a header: got %d %s", w.Code, w.Body)
+	}
 }

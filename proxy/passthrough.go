@@ -294,14 +294,14 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
 			c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
 		}
-		c.attempt.Body = c.ordered(pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops()), d)
+		c.attempt.Body = c.orderedBody(pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops()), d)
 	}
 	return &c.attempt, nil
 }
 
-// ordered is a body with what it orders as the provider is to see it: the models' names there, and the expiry that the
+// orderedBody is a body with what it orders as the provider is to see it: the models' names there, and the expiry that the
 // key's team forces.
-func (c *Call) ordered(body []byte, d *view.Deployment) []byte {
+func (c *Call) orderedBody(body []byte, d *view.Deployment) []byte {
 	if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
 		body = pass.RenameOrdered(body, c.namesAt(d))
 	}

@@ -109,7 +109,7 @@ func (c *Call) hosted(body []byte, p *provider.Provider, at llm.Endpoint) ([]byt
 // fitted is a body that its vendor takes, of those that do not take all that others do.
 func (c *Call) fitted(d *view.Deployment, body []byte) ([]byte, error) {
 	t := llm.Target{Model: c.asked(), Policy: policyOf(c.result.target.Model)}
-	body = d.Provider.Fit(body, &t)
+	body = d.Provider.Fit(body, d.Base, &t)
 	c.dropped = append(c.dropped, t.Dropped()...)
 	return body, t.Err()
 }
@@ -129,7 +129,7 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		}
 		x.Estimates(c.guessUsage)
 		if c.turn != nil {
-			x.Stores(c.turn.Stored())
+			x.Stores(c.turn.ID())
 		}
 		c.exchange = x
 	}

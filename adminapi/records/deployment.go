@@ -35,7 +35,7 @@ func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deploym
 	}
 }
 
-// CheckFiles checks the prompt template and the tokenizer of a deployment; read may be nil.
+// CheckFiles checks the provider, the prompt template and the tokenizer of a deployment; read may be nil.
 func CheckFiles(d *resource.Deployment, read func(digest string) ([]byte, error)) error {
 	if read == nil {
 		return nil

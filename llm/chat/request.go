@@ -42,6 +42,10 @@ type Request struct {
 	Apart      bool            // the messages are texts of their own, each of which is to be completed
 	Suffix     string          // what follows the text that is to be completed, in the one dialect that has it; "": nothing
 
+	// AnswerID is the id of the answer, where the gateway stores it; "": it is the provider's. Dialects whose answers have
+	// items make the items' ids of it.
+	AnswerID string
+
 	User        string
 	ServiceTier string
 	CacheKey    string // OpenAI's "prompt_cache_key"
@@ -158,6 +162,18 @@ type Format struct {
 	Description string          // of the schema
 	Schema      json.RawMessage // of Type "json_schema"
 	Strict      *bool
+}
+
+// InWords asks for the form in words, for a provider that cannot be bound to it; "" for a text.
+func (f *Format) InWords() string {
+	const object = "Answer with one JSON object and nothing else: no words around it and no code fence."
+	switch {
+	case f.Type == "json_schema" && len(f.Schema) > 0:
+		return object + " It must be valid under this JSON schema: " + string(f.Schema)
+	case f.Type == "json_object":
+		return object
+	}
+	return ""
 }
 
 // Reasoning says how much the model should think.

@@ -43,12 +43,9 @@ func (Format) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 // askJSON asks in words for the form of an answer that Anthropic cannot be bound to: any JSON object, and a schema where the
 // model is too old for one.
 func (w *writer) askJSON() {
-	const object = "Answer with one JSON object and nothing else: no words around it and no code fence."
-	switch f := &w.req.Format; {
-	case f.Type == "json_object":
-		w.system = append(w.system, chat.Part{Text: object})
-	case f.Type == "json_schema" && len(f.Schema) > 0 && !w.model.structured:
-		w.system = append(w.system, chat.Part{Text: object + " It must be valid under this JSON schema: " + string(f.Schema)})
+	f := &w.req.Format
+	if words := f.InWords(); words != "" && (f.Type == "json_object" || !w.model.structured) {
+		w.system = append(w.system, chat.Part{Text: words})
 	}
 }
 
@@ -143,6 +140,9 @@ func (w *writer) settings() {
 	w.drop("prediction", len(q.Prediction) > 0, string(q.Prediction))
 	w.drop("verbosity", q.Verbosity != "", string(llm.AppendString(nil, q.Verbosity)))
 	w.drop("prompt_cache_key", q.CacheKey != "", string(llm.AppendString(nil, q.CacheKey)))
+	if len(q.Metadata) > 2 && q.User != "" {
+		w.t.Drop("metadata") // its place is the user's
+	}
 	w.drop("metadata", len(q.Metadata) > 2 && q.User == "", string(q.Metadata))
 }
 

@@ -14,8 +14,13 @@ var unbounded = map[string]bool{
 	"minLength": true, "maxLength": true, "maxItems": true, "uniqueItems": true, "minProperties": true, "maxProperties": true,
 }
 
-// appendSchema appends the schema of an answer in the form that Anthropic takes: all objects
-// closed, no bounds. The order of members, which is that of the answer's, stays.
+// AppendSchema appends the schema of an answer, or of the arguments of a strict tool, in the form that Anthropic and Bedrock
+// take: all objects closed, no bounds. The order of members, which is that of the answer's, stays.
+func AppendSchema(dst, schema []byte) []byte {
+	c := llm.NewCursor(schema)
+	return appendSchema(dst, &c, 0)
+}
+
 func appendSchema(dst []byte, c *llm.Cursor, depth int) []byte {
 	if c.Next() != '{' || depth > maxSchema {
 		return llm.AppendRaw(dst, c.Raw())

@@ -164,8 +164,7 @@ func (w *writer) outputConfig(p plan) {
 	if form {
 		w.key("format")
 		w.out = append(w.out, `{"type":"json_schema","schema":`...)
-		c := llm.NewCursor(f.Schema)
-		w.out = appendSchema(w.out, &c, 0)
+		w.out = AppendSchema(w.out, f.Schema)
 		w.out = append(w.out, '}')
 	}
 	w.out = append(w.out, '}')

@@ -161,10 +161,16 @@ func (w *writer) tool(t *chat.Tool) bool {
 	if t.Description != "" {
 		w.str("description", t.Description)
 	}
+	strict := t.Strict != nil && *t.Strict
+	if strict && !w.model.structured {
+		strict = w.t.Drop("tools.strict")
+	}
 	w.key("input_schema")
-	w.out = appendInputSchema(w.out, t.Parameters)
-	if t.Strict != nil && *t.Strict {
+	if strict {
+		w.out = AppendSchema(w.out, appendInputSchema(nil, t.Parameters))
 		w.raw("strict", []byte("true"))
+	} else {
+		w.out = appendInputSchema(w.out, t.Parameters)
 	}
 	w.cache(t.CacheControl)
 	w.out = append(w.out, '}')

@@ -77,9 +77,18 @@ func TestEncodeRequest(t *testing.T) {
 		},
 		{
 			"a schema", claude45, hi + `,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object"}}}`,
-			hiOut + `,"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"name":"n","schema":"{\"type\":\"object\"}"}}}}`, "",
+			hiOut + `,"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"name":"n","schema":"{\"type\":\"object\",\"additionalProperties\":false}"}}}}`, "",
 		},
-		{"no schema", nova, hi + `,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{}}}`, hiOut, "response_format"},
+		{
+			"no schema", nova, hi + `,"response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{}}}`,
+			hiOut + `,"system":[{"text":"Answer with one JSON object and nothing else: no words around it and no code fence. It must be valid under this JSON schema: {}"}]`, "response_format",
+		},
+		{"any object", claude45, hi + `,"response_format":{"type":"json_object"}`, hiOut + `,"system":[{"text":"Answer with one JSON object and nothing else: no words around it and no code fence."}]`, ""},
+		{"a temperature above Converse's highest", nova, hi + `,"temperature":1.5`, hiOut + `,"inferenceConfig":{"temperature":1}`, "temperature"},
+		{
+			"a strict tool", claude45, hi + `,"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"n":{"type":"integer","maximum":3}}}}}]`,
+			hiOut + `,"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false}},"strict":true}}]}`, "",
+		},
 		{
 			"media", nova, `"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/jpeg;base64,/9j/4AAQ"}},{"type":"image_url","image_url":{"url":"s3://b/k.png"}},` +
 				`{"type":"file","file":{"filename":"my_report.v2.pdf","file_data":"data:application/pdf;base64,JVBERi0="}},{"type":"file","file":{"filename":"my report v2.pdf","file_data":"data:application/pdf;base64,JVBERi0="}},{"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}}]}]`,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 )
 
 // writer writes a request for Converse.
@@ -23,7 +24,11 @@ type writer struct {
 // EncodeRequest writes a request for Converse.
 func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 	fam := familyOf(t)
-	w := writer{q: q, t: t, fam: fam, conv: arrange(q, t, fam), b: append(make([]byte, 0, q.SizeHint()), '{')}
+	conv := arrange(q, t, fam)
+	if words := q.Format.InWords(); words != "" && (q.Format.Type == "json_object" || !fam.schema) {
+		conv.system = append(conv.system, chat.Part{Text: words})
+	}
+	w := writer{q: q, t: t, fam: fam, conv: conv, b: append(make([]byte, 0, q.SizeHint()), '{')}
 	if err := w.messages(); err != nil {
 		return nil, err
 	}
@@ -192,7 +197,7 @@ func (w *writer) inference(think bool) {
 	}
 	temperature, topP := w.sampling(think)
 	if temperature {
-		b = strconv.AppendFloat(llm.AppendKey(b, "temperature"), *q.Temperature, 'g', -1, 64)
+		b = strconv.AppendFloat(llm.AppendKey(b, "temperature"), w.temperature(), 'g', -1, 64)
 	}
 	if topP {
 		b = strconv.AppendFloat(llm.AppendKey(b, "topP"), *q.TopP, 'g', -1, 64)
@@ -208,6 +213,15 @@ func (w *writer) inference(think bool) {
 		w.key("inferenceConfig")
 		w.b = append(append(w.b, b...), '}')
 	}
+}
+
+// temperature is the one that is sent: Converse takes none above 1.
+func (w *writer) temperature() float64 {
+	v := *w.q.Temperature
+	if v > 1 && !w.t.Drop("temperature") {
+		return 1
+	}
+	return v
 }
 
 // sampling says which of two parameters can be sent. Claude takes neither while it thinks, one of
@@ -234,6 +248,9 @@ func (w *writer) format() {
 	if f.Type == "" {
 		return
 	}
+	if f.Type == "json_object" {
+		return // it is asked for in words
+	}
 	if f.Type != "json_schema" || len(f.Schema) == 0 || !w.fam.schema {
 		w.t.Drop("response_format")
 		return
@@ -249,6 +266,6 @@ func (w *writer) format() {
 		w.b = llm.AppendString(llm.AppendKey(w.b, "description"), f.Description)
 	}
 	w.b = append(w.b, `,"schema":`...)
-	w.b = llm.AppendString(w.b, string(f.Schema))
+	w.b = llm.AppendString(w.b, string(anthropic.AppendSchema(nil, f.Schema)))
 	w.b = append(w.b, "}}}}"...)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 )
 
 // emptySchema is that of a tool without parameters.
@@ -78,9 +79,12 @@ func appendTool(b []byte, tool *chat.Tool, strict bool) []byte {
 		b = llm.AppendString(llm.AppendKey(b, "description"), tool.Description)
 	}
 	b = append(b, `,"inputSchema":{"json":`...)
-	if len(tool.Parameters) == 0 {
+	switch {
+	case len(tool.Parameters) == 0:
 		b = append(b, emptySchema...)
-	} else {
+	case strict:
+		b = anthropic.AppendSchema(b, tool.Parameters)
+	default:
 		b = llm.AppendRaw(b, tool.Parameters)
 	}
 	b = append(b, '}')

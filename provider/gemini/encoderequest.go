@@ -123,8 +123,8 @@ func (w *requestWriter) output() error {
 	}
 	switch f := w.req.Format; {
 	case f.Type != "json_object" && f.Type != "json_schema":
-	case generation(w.t.Model) < 30 && slices.ContainsFunc(w.req.Tools, func(t chat.Tool) bool { return t.Kind == "" }):
-		w.t.Drop("response_format") // Google refuses it beside functions
+	case w.formless():
+		w.t.Drop("response_format") // it is asked for in words
 	default:
 		w.member("responseMimeType").str("application/json")
 		if f.Type == "json_schema" && given(f.Schema) {
@@ -132,6 +132,11 @@ func (w *requestWriter) output() error {
 		}
 	}
 	return nil
+}
+
+// formless says that Google would refuse the form of the answer beside the functions.
+func (w *requestWriter) formless() bool {
+	return generation(w.t.Model) < 30 && slices.ContainsFunc(w.req.Tools, func(t chat.Tool) bool { return t.Kind == "" })
 }
 
 // schema writes a schema as Google's own where that can say it, else as JSON schema.

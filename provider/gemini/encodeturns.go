@@ -97,6 +97,11 @@ func (w *requestWriter) instruction() error {
 			}
 		}
 	}
+	if words := w.req.Format.InWords(); words != "" && w.formless() {
+		w.element('{')
+		w.member("text").str(words)
+		w.close('}')
+	}
 	if len(w.out) == empty {
 		w.out, w.first = w.out[:start], first
 		return nil

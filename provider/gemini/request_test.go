@@ -120,7 +120,8 @@ func TestEncodeRequest(t *testing.T) {
 		},
 		{
 			name: "no schema beside functions before the third generation", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},
-			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}]`), dropped: []string{"response_format"},
+			want:    `{"systemInstruction":{"parts":[{"text":"Answer with one JSON object and nothing else: no words around it and no code fence."}]},` + said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}]`)[1:],
+			dropped: []string{"response_format"},
 		},
 		{
 			name: "a schema beside functions", model: "gemini-3-flash", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},

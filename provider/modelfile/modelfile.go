@@ -1,4 +1,4 @@
-// Package modelfile checks, when a deployment is written, the files that say how its model reads: the
+// Package modelfile checks, when a deployment is written, its provider and the files that say how its model reads: the
 // chat template in Jinja, and the tokenizer. What is wrong there would else show at the first request.
 package modelfile
 
@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -51,13 +52,34 @@ func TokenizerOf(d *resource.Deployment) (*Tokenizer, error) {
 	return info.Tokenizer, err
 }
 
-// Check checks the files of a deployment, each read by its digest. An error is a *resource.Invalid that
+// Check checks the provider of a deployment, and its files, each read by its digest. An error is a *resource.Invalid that
 // names the field, or wraps ErrUnread where a file could not be read.
 func Check(d *resource.Deployment, read func(digest string) ([]byte, error)) error {
+	if err := checkProvider(d.Provider); err != nil {
+		return err
+	}
 	if err := checkTemplate(d, read); err != nil {
 		return err
 	}
 	return checkTokenizer(d, read)
+}
+
+// checkProvider refuses a provider that is not in the table, and names those whose names are like it.
+func checkProvider(name string) error {
+	if _, ok := provider.Lookup(name); ok || name == "" { // validation refuses an empty one
+		return nil
+	}
+	reason := strconv.Quote(name) + " is not known; conclave provider list shows all"
+	var like []string
+	for _, known := range provider.Names() {
+		if strings.Contains(known, name) || strings.Contains(name, known) {
+			like = append(like, known)
+		}
+	}
+	if len(like) > 0 {
+		reason += ", such as " + strings.Join(like, ", ")
+	}
+	return &resource.Invalid{Field: "provider", Reason: reason + "; custom_openai is any server that speaks OpenAI's format"}
 }
 
 func checkTemplate(d *resource.Deployment, read func(string) ([]byte, error)) error {

@@ -31,6 +31,9 @@ func TestCheck(t *testing.T) {
 		why   string
 	}{
 		{"nothing", resource.Deployment{Provider: "openai", Metadata: json.RawMessage(`{"a":1}`)}, "", ""},
+		{"a provider that is not there", resource.Deployment{Provider: "vllm"}, "provider", "such as hosted_vllm;"},
+		{"one that is like none", resource.Deployment{Provider: "nosuch"}, "provider", "custom_openai"},
+		{"a plugin", resource.Deployment{Provider: "plugin/house"}, "", ""},
 		{"a template", resource.Deployment{Provider: "hosted_vllm", PromptTemplate: jinja(name("a"))}, "", ""},
 		{"a wrong template", resource.Deployment{Provider: "hosted_vllm", PromptTemplate: jinja(name("b"))}, "prompt_template.jinja", "line 2"},
 		{"a template that is gone", resource.Deployment{Provider: "hosted_vllm", PromptTemplate: jinja(name("e"))}, "prompt_template.jinja", "gone"},

@@ -1,6 +1,9 @@
 package openai
 
 import (
+	"strings"
+	"unicode/utf8"
+
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 )
@@ -10,13 +13,77 @@ const originResponses = "responses"
 
 // appendAnnotations appends the elements of the annotations of texts, as chat completions have
 // them: what an annotation says stands in an object named as its type.
-func appendAnnotations(b []byte, cited []*chat.Part) []byte {
+func appendAnnotations(b []byte, cited []citedPart) []byte {
 	for _, p := range cited {
-		if isOpenAI(p.Origin) {
-			b = appendNested(b, p.Citations)
-		}
+		b = appendNested(b, annotations(p.Part, p.from))
 	}
 	return b
+}
+
+// citedPart is a text with citations; from is the number of characters before it.
+type citedPart struct {
+	*chat.Part
+	from int
+}
+
+// annotations are those of a text, in either of OpenAI's forms, as a list.
+func annotations(p *chat.Part, from int) []byte {
+	if isOpenAI(p.Origin) || len(p.Citations) == 0 {
+		return p.Citations
+	}
+	return append(append([]byte{'['}, appendPages(nil, p.Citations, from, from+utf8.RuneCountInString(p.Text))...), ']')
+}
+
+// appendPages appends OpenAI's annotations, in the flat form, of those of another vendor's citations that name a page, from
+// which the text has it that stands from one character to another. raw is a citation, or a list of them.
+func appendPages(b, raw []byte, from, to int) []byte {
+	c := llm.NewCursor(raw)
+	if c.Next() != '[' {
+		return appendPage(b, &c, from, to)
+	}
+	for n := 0; c.Element(n); n++ {
+		b = appendPage(b, &c, from, to)
+	}
+	return b
+}
+
+func appendPage(b []byte, c *llm.Cursor, from, to int) []byte {
+	if c.Next() != '{' {
+		c.Raw()
+		return b
+	}
+	url, title := "", ""
+	for n := 0; c.Member(n); n++ {
+		switch name := string(c.Name()); {
+		case (name == "url" || name == "source") && c.Next() == '"':
+			if at := c.Text(); strings.HasPrefix(at, "https://") || strings.HasPrefix(at, "http://") {
+				url = at
+			}
+		case name == "title" && c.Next() == '"':
+			title = c.Text()
+		default:
+			c.Raw()
+		}
+	}
+	if url == "" {
+		return b
+	}
+	b = appendInt(llm.AppendComma(b), `{"type":"url_citation","start_index":`, int64(from))
+	b = appendInt(b, `,"end_index":`, int64(to))
+	b = llm.AppendString(append(b, `,"url":`...), url)
+	return append(llm.AppendString(append(b, `,"title":`...), title), '}')
+}
+
+// span is the text of a stream behind which citations of another vendor's stand, in characters: several may stand behind
+// the same.
+type span struct{ from, to int }
+
+// reach goes on to the end of the text so far.
+func (s *span) reach(end int) (from, to int) {
+	if end > s.to {
+		s.from, s.to = s.to, end
+	}
+	return s.from, s.to
 }
 
 // appendNested appends annotations of either form in the nested one.

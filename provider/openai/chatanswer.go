@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -205,17 +206,17 @@ type sortedParts struct {
 	hasText, hasRefusal      bool
 	thoughts, calls, images  []*chat.Part
 	audio                    *chat.Part
-	citations                []*chat.Part
+	citations                []citedPart
 }
 
 func sortParts(parts []chat.Part) (s sortedParts) {
 	for i := range parts {
 		switch p := &parts[i]; p.Type {
 		case chat.PartText:
-			s.text, s.hasText = s.text+p.Text, true
 			if len(p.Citations) > 0 {
-				s.citations = append(s.citations, p)
+				s.citations = append(s.citations, citedPart{p, utf8.RuneCountInString(s.text)})
 			}
+			s.text, s.hasText = s.text+p.Text, true
 		case chat.PartRefusal:
 			s.refusal, s.hasRefusal = s.refusal+p.Text, true
 		case chat.PartReasoning:
@@ -337,7 +338,7 @@ func appendCalls(b []byte, calls []*chat.Part, custom map[string]bool, legacy bo
 }
 
 // appendForeign appends the citations of another vendor's, as LiteLLM shows them.
-func appendForeign(b []byte, cited []*chat.Part) []byte {
+func appendForeign(b []byte, cited []citedPart) []byte {
 	start := len(b)
 	b = append(b, `,"provider_specific_fields":{"citations":[`...)
 	n := 0

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -25,6 +26,8 @@ type writtenChoice struct {
 	thoughts []byte // reasoning that no signature has closed
 	calls    []writtenCall
 	images   int
+	said     int // characters of text
+	span     span
 }
 
 // writtenCall is a call that goes on.
@@ -126,6 +129,7 @@ func (e *chunkEncoder) delta(dst []byte, s *writtenChoice, c *chat.Chunk) []byte
 	start := len(dst)
 	switch c.Type {
 	case chat.ChunkText:
+		s.said += utf8.RuneCountInString(c.Text)
 		dst = llm.AppendString(append(dst, `"content":`...), c.Text)
 	case chat.ChunkReasoning:
 		s.thoughts = append(s.thoughts, c.Text...)
@@ -139,7 +143,7 @@ func (e *chunkEncoder) delta(dst []byte, s *writtenChoice, c *chat.Chunk) []byte
 	case chat.ChunkMedia:
 		dst = s.media(dst, c)
 	case chat.ChunkCitations:
-		dst = citations(dst, c)
+		dst = citations(dst, s, c)
 	case chat.ChunkLogProbs:
 		dst = trimComma(dst)
 		dst = append(dst, `},"logprobs":`...)
@@ -257,10 +261,14 @@ func (s *writtenChoice) media(dst []byte, c *chat.Chunk) []byte {
 }
 
 // citations writes annotations; those of another vendor's stand where LiteLLM shows them.
-func citations(dst []byte, c *chat.Chunk) []byte {
+func citations(dst []byte, s *writtenChoice, c *chat.Chunk) []byte {
 	if isOpenAI(c.Origin) {
 		dst = append(dst, `"annotations":[`...)
 		return append(appendNested(dst, c.Raw), ']')
+	}
+	from, to := s.span.reach(s.said)
+	if pages := appendPages([]byte{'['}, c.Raw, from, to); len(pages) > 1 {
+		dst = append(appendNested(append(dst, `"annotations":[`...), append(pages, ']')), "],"...)
 	}
 	dst = append(dst, `"provider_specific_fields":{"citations":`...)
 	return append(llm.AppendRaw(dst, c.Raw), '}')

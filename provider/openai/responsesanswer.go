@@ -141,8 +141,12 @@ func (o *outputs) name(prefix string, n int) string {
 	return prefix + o.id + "_" + strconv.Itoa(n)
 }
 
-// responseID gives a response an id that looks like one, and what its items' ids hold of it.
-func responseID(h head) (id, core string) {
+// responseID gives a response an id that looks like one, and what its items' ids hold of it. own is the gateway's, "" if it
+// has none.
+func responseID(h head, own string) (id, core string) {
+	if core, ok := strings.CutPrefix(own, "resp_"); ok {
+		return own, core
+	}
 	core = strings.TrimPrefix(callID(strings.TrimPrefix(h.id, "resp_"), 0), "call_")
 	return "resp_" + core, core
 }
@@ -215,10 +219,7 @@ func appendImageItem(b []byte, id string, m *chat.Media) []byte {
 func (o *outputs) item(p *chat.Part, probs []byte) {
 	switch p.Type {
 	case chat.PartText:
-		var cited []byte
-		if isOpenAI(p.Origin) {
-			cited = appendFlat(nil, p.Citations)
-		}
+		cited := appendFlat(nil, annotations(p, 0))
 		o.add(messageItem(o.name("msg_", o.n), "completed", appendTextPart(nil, p.Text, cited, probs)))
 	case chat.PartRefusal:
 		o.add(messageItem(o.name("msg_", o.n), "completed", appendRefusalPart(nil, p.Text)))
@@ -252,7 +253,7 @@ func probsOf(raw json.RawMessage) []byte {
 // EncodeResponse writes a response.
 func (Responses) EncodeResponse(q *chat.Request, res *chat.Response) ([]byte, error) {
 	h := headOf(q, "", res.ID, res.Model, res.Created)
-	id, core := responseID(h)
+	id, core := responseID(h, q.AnswerID)
 	h.id = id
 	o := outputs{id: core, custom: customNames(q)}
 	finish := chat.FinishStop

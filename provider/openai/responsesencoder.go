@@ -1,6 +1,8 @@
 package openai
 
 import (
+	"unicode/utf8"
+
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 )
@@ -31,6 +33,8 @@ type openItem struct {
 	text  []byte
 	probs []byte
 	cited []byte
+	cites int64
+	span  span
 	index int // of a call
 	input bool
 }
@@ -124,7 +128,7 @@ func (it *openItem) place(dst []byte) []byte {
 func (e *responsesEncoder) begin(dst []byte, c *chat.Chunk) []byte {
 	e.begun = true
 	e.head = headOf(e.q, "", c.ID, c.Model, c.Created)
-	e.head.id, e.out.id = responseID(e.head)
+	e.head.id, e.out.id = responseID(e.head, e.q.AnswerID)
 	for _, typ := range []string{"created", "in_progress"} {
 		dst = append(e.event(dst, typ), `,"response":`...)
 		dst = appendResponse(dst, e.q, e.head, ending{status: "in_progress"}, &e.out, llm.Usage{}, "")
@@ -334,14 +338,20 @@ func (e *responsesEncoder) closeCall(dst []byte, it *openItem) []byte {
 // cite adds annotations to the text that is open.
 func (e *responsesEncoder) cite(dst []byte, c *chat.Chunk) []byte {
 	it := e.open
-	if it == nil || it.kind != chat.PartText || !isOpenAI(c.Origin) {
+	if it == nil || it.kind != chat.PartText {
 		return dst
 	}
-	list := llm.NewCursor(c.Raw)
+	raw := c.Raw
+	if !isOpenAI(c.Origin) {
+		from, to := it.span.reach(utf8.RuneCount(it.text))
+		raw = append(appendPages([]byte{'['}, c.Raw, from, to), ']')
+	}
+	list := llm.NewCursor(raw)
 	for n := 0; list.Element(n); n++ {
 		one := appendFlat(nil, append(append([]byte{'['}, list.Raw()...), ']'))
 		dst = append(it.place(e.event(dst, "output_text.annotation.added")), it.within()...)
-		dst = appendInt(dst, `,"annotation_index":`, int64(n))
+		dst = appendInt(dst, `,"annotation_index":`, it.cites)
+		it.cites++
 		dst = append(append(append(dst, `,"annotation":`...), one...), closeEvent...)
 		if len(it.cited) > 0 {
 			it.cited = append(it.cited, ',')

@@ -62,7 +62,7 @@ func Of(r *Request) Quote {
 		}
 	}
 	q.media = f.MediaBytes / mediaBytesPerToken
-	q.Raw = (promptBytes(r)-f.MediaBytes)/bytesPerToken + q.media + framingTokens
+	q.Raw = (promptBytes(r)-f.MediaBytes)/bytesPerToken + q.media + framing(r.Endpoint)
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
 	q.uses(r, m, most)
 	q.held = q.Prompt
@@ -75,6 +75,14 @@ func Of(r *Request) Quote {
 	}
 	q.Cost = r.costAt(&q, q.Output)
 	return q
+}
+
+// framing is how many tokens a model makes of what stands around the texts. Texts of which vectors are made have no roles.
+func framing(e llm.Endpoint) int64 {
+	if e.Family() == llm.FamilyEmbedding {
+		return 1
+	}
+	return framingTokens
 }
 
 // Flat takes in what the request costs if nobody understands its usage.

@@ -25,6 +25,18 @@ func TestPromptBytes(t *testing.T) {
 	}
 }
 
+// TestFraming: the texts of which vectors are made have nothing around them: "hello" was told and charged as 17 tokens where
+// the provider does not count.
+func TestFraming(t *testing.T) {
+	t.Parallel()
+	if got := framing(llm.Embeddings); got != 1 {
+		t.Errorf("got %d tokens around a text, want 1", got)
+	}
+	if got := framing(llm.Chat); got != framingTokens {
+		t.Errorf("got %d tokens around messages, want %d", got, framingTokens)
+	}
+}
+
 // TestDecides: an answer to each question is held for, whatever the questions stand in.
 func TestDecides(t *testing.T) {
 	t.Parallel()

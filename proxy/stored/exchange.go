@@ -25,8 +25,9 @@ type Exchange struct {
 	asked  asked
 	who    *resource.Principal
 	model  string
-	sent   []byte // by the client
-	whole  []byte // with what came before
+	came   []byte // from the client
+	sent   []byte // with the items in the place of references to them
+	whole  []byte // and with what came before
 	before int    // items of what came before
 	last   *kept  // the turn before, at the provider
 	memory *Memory
@@ -57,7 +58,14 @@ func (k *Keeper) OpenIn(ctx context.Context, memory *Memory, who *resource.Princ
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{k: k, asked: a, who: who, model: model, sent: body, whole: body, memory: memory}
+	x := &Exchange{k: k, asked: a, who: who, model: model, came: body, sent: body, whole: body, memory: memory}
+	if terms.Days > 0 || memory != nil {
+		f := finder{k: k, memory: memory, who: who, model: model}
+		if x.sent, err = f.referred(ctx, body, a.input); err != nil {
+			return nil, err
+		}
+		x.whole = x.sent
+	}
 	if a.previous == "" || terms.Days == 0 && memory.find(a.previous) == nil {
 		return x, nil
 	}
@@ -67,12 +75,12 @@ func (k *Keeper) OpenIn(ctx context.Context, memory *Memory, who *resource.Princ
 	}
 	before := history(turns, model)
 	x.before, x.last = len(before), turns[len(turns)-1].Kept
-	x.whole = expand(body, before, a.input)
+	x.whole = expand(x.sent, before, inputOf(x.sent))
 	return x, nil
 }
 
 // Expanded says that Body is not what the client sent.
-func (x *Exchange) Expanded() bool { return len(x.whole) > 0 && &x.whole[0] != &x.sent[0] }
+func (x *Exchange) Expanded() bool { return len(x.whole) > 0 && &x.whole[0] != &x.came[0] }
 
 // Body is the whole request.
 func (x *Exchange) Body() []byte { return x.whole }

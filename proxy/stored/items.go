@@ -97,22 +97,15 @@ func window(ids []string, after, before string) (from, to int, err error) {
 func listed(turns []*turn) (list []json.RawMessage, ids []string) {
 	for i, t := range turns {
 		for n, it := range t.Input {
-			shown, id := withID(it, fmt.Sprintf("%s_%d", t.ID[len("resp_"):], n))
+			shown, id := withID(it, t.ID, n, true)
 			list, ids = append(list, shown), append(ids, id)
 		}
 		if i == len(turns)-1 {
 			break // its output is the answer itself
 		}
-		c := llm.NewCursor(t.Response)
-		for n := 0; c.Member(n); n++ {
-			if string(c.Name()) != "output" {
-				c.Raw()
-				continue
-			}
-			for at := 0; c.Element(at); at++ {
-				shown, id := withID(c.Raw(), fmt.Sprintf("%s_o%d", t.ID[len("resp_"):], at))
-				list, ids = append(list, shown), append(ids, id)
-			}
+		for n, it := range outputOf(t.Response) {
+			shown, id := withID(it, t.ID, n, false)
+			list, ids = append(list, shown), append(ids, id)
 		}
 	}
 	return list, ids
@@ -121,11 +114,11 @@ func listed(turns []*turn) (list []json.RawMessage, ids []string) {
 // prefixes begin the ids of items by their types.
 var prefixes = map[string]string{"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}
 
-// withID is an item as OpenAI lists it: with an id, a type, and its text as a part.
-func withID(it []byte, own string) (shown []byte, id string) {
+// withID is an item as OpenAI lists it: with an id, a type, and its text as a part. One without an id gets that of its place.
+func withID(it []byte, turn string, n int, input bool) (shown []byte, id string) {
 	kind, role, text := "message", "", []byte(nil)
 	c := llm.NewCursor(it)
-	for n := 0; c.Member(n); n++ {
+	for at := 0; c.Member(at); at++ {
 		switch string(c.Name()) {
 		case "type":
 			kind = c.Text()
@@ -148,7 +141,7 @@ func withID(it []byte, own string) (shown []byte, id string) {
 		if !ok {
 			prefix = "item_"
 		}
-		id = prefix + own
+		id = itemID(prefix, turn, n, input)
 	}
 	set := []llm.Member{{Name: "id", Value: llm.AppendString(nil, id)}, {Name: "type", Value: llm.AppendString(nil, kind)}}
 	if text != nil {

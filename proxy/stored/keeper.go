@@ -141,21 +141,32 @@ func (k *Keeper) chain(ctx context.Context, memory *Memory, who *resource.Princi
 		if err != nil {
 			return nil, err
 		}
-		size += len(t.Response)
-		for _, in := range t.Input {
-			size += len(in)
-		}
+		size += t.size()
 		if len(all) >= maxTurns || size > maxChain {
-			return nil, &llm.Error{
-				Kind: llm.Invalid, Code: "conversation_too_long", Param: "previous_response_id",
-				Message: fmt.Sprintf("The conversation before this request has more than %d turns or %d MiB. Begin a new one.", maxTurns, maxChain>>20),
-			}
+			return nil, tooLong(memberPrevious)
 		}
 		all = append(all, t)
 		at = t.Previous
 	}
 	slices.Reverse(all)
 	return all, nil
+}
+
+// size is how many bytes the turn's items and its answer have.
+func (t *turn) size() int {
+	size := len(t.Response)
+	for _, it := range t.Input {
+		size += len(it)
+	}
+	return size
+}
+
+// tooLong refuses a request that goes on from more than is read for one.
+func tooLong(param string) error {
+	return &llm.Error{
+		Kind: llm.Invalid, Code: "conversation_too_long", Param: param,
+		Message: fmt.Sprintf("The conversation before this request has more than %d turns or %d MiB. Begin a new one.", maxTurns, maxChain>>20),
+	}
 }
 
 // noPrevious is OpenAI's error.

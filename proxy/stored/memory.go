@@ -40,12 +40,42 @@ func (m *Memory) find(id string) *turn {
 	return m.turns[i].turn
 }
 
+// item returns an item of the answers that are remembered, and its turn; nil if there is none with the id.
+func (m *Memory) item(id string) (t *turn, it []byte) {
+	if m == nil {
+		return nil, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range slices.Backward(m.turns) {
+		for _, made := range outputOf(r.turn.Response) {
+			if idOf(made) == id {
+				return r.turn, made
+			}
+		}
+	}
+	return nil, nil
+}
+
+// idOf is the id of an item or of an answer, "" if it has none.
+func idOf(object []byte) (id string) {
+	c := llm.NewCursor(object)
+	for n := 0; c.Member(n); n++ {
+		if string(c.Name()) == "id" && c.Next() == '"' {
+			id = c.Text()
+		} else {
+			c.Raw()
+		}
+	}
+	if c.Err() != nil {
+		return ""
+	}
+	return id
+}
+
 // put remembers a turn, and forgets those for which there is no room.
 func (m *Memory) put(t *turn) {
-	size := len(t.Response)
-	for _, it := range t.Input {
-		size += len(it)
-	}
+	size := t.size()
 	if size > maxRememberedBytes {
 		return
 	}
@@ -65,16 +95,8 @@ func (x *Exchange) remember(request, answer []byte) {
 	if x.memory == nil || len(answer) == 0 || answer[0] != '{' {
 		return
 	}
-	id := ""
-	c := llm.NewCursor(answer)
-	for n := 0; c.Member(n); n++ {
-		if string(c.Name()) == "id" {
-			id = c.Text()
-		} else {
-			c.Raw()
-		}
-	}
-	if id == "" || c.Err() != nil {
+	id := idOf(answer)
+	if id == "" {
 		return
 	}
 	t := &turn{ID: id, Model: x.model, Response: bytes.Clone(answer)}

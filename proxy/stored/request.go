@@ -162,16 +162,9 @@ func with(object []byte, set []llm.Member) []byte {
 func history(turns []*turn, model string) (list []json.RawMessage) {
 	for _, t := range turns {
 		list = append(list, t.Input...)
-		c := llm.NewCursor(t.Response)
-		for n := 0; c.Member(n); n++ {
-			if string(c.Name()) != "output" {
-				c.Raw()
-				continue
-			}
-			for i := 0; c.Element(i); i++ {
-				if it := sentBack(c.Raw(), t.Model == model); it != nil {
-					list = append(list, it)
-				}
+		for _, made := range outputOf(t.Response) {
+			if it := sentBack(made, t.Model == model); it != nil {
+				list = append(list, it)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package stored_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,52 @@ func TestExchange_chain(t *testing.T) {
 	y, err := k.Open(t.Context(), who, []byte(`{"model":"b","input":"x","previous_response_id":"`+first+`"}`), "b", terms)
 	if err != nil || strings.Contains(string(y.Body()), "sealed") {
 		t.Errorf("got %s, %v", y.Body(), err)
+	}
+}
+
+// Items of turns that are stored stand in the place of references to them, as the AI SDK sends them in the place of what it
+// had before; those of others, and of nobody, stay.
+func TestExchange_references(t *testing.T) {
+	t.Parallel()
+	k := stored.New(newShelf(), nil, slog.New(slog.DiscardHandler))
+	who := principal("k1", "", "t1")
+	x, err := k.Open(t.Context(), who, []byte(`{"input":"one"}`), "demo", terms)
+	if err == nil {
+		err = x.Decide(terms)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := strings.TrimPrefix(x.ID(), "resp_")
+	x.Keep(t.Context(), x.Body(), []byte(strings.NewReplacer("rs_1", "rs_"+turn+"_0", "rs_2", "rs_"+turn+"_1", "msg_1", "msg_"+turn+"_2", `"id":"fc_1",`, "").Replace(answer)), owners(who))
+
+	const result, message = `{"type":"function_call_output","call_id":"c1","output":"2"}`, `{"type":"message","role":"assistant","content":[{"type":"output_text","text":"hi <b>"}]}`
+	const call = `{"type":"function_call","call_id":"c1","name":"f","arguments":"{}"}`
+	reference := func(id string) string {
+		return `{"type":"item_reference","id":"` + strings.ReplaceAll(id, "TURN", turn) + `"}`
+	}
+	sealed := `{"type":"reasoning","id":"rs_` + turn + `_0","summary":[],"encrypted_content":"sealed"}`
+	for _, tt := range []struct {
+		name, model string
+		who         *resource.Principal
+		input, want string
+	}{
+		{"an answer, and its call", "demo", who, reference("msg_TURN_2") + "," + reference("fc_TURN_3") + "," + result, message + "," + call + "," + result},
+		{"what was asked", "demo", who, reference("msg_TURN_i0") + "," + result, `{"type":"message","role":"user","content":[{"type":"input_text","text":"one"}]},` + result},
+		{"reasoning, as far as it can be opened", "demo", who, reference("rs_TURN_0") + "," + reference("rs_TURN_1") + "," + result, sealed + "," + result},
+		{"reasoning of another model", "b", who, reference("rs_TURN_0") + "," + result, result},
+		{"of another team", "demo", principal("k2", "", "t2"), reference("msg_TURN_2"), reference("msg_TURN_2")},
+		{"of the provider's", "demo", who, reference("msg_1") + "," + reference("msg_TURN_9") + "," + reference("msg_TURN_0") + "," + reference("fc_TURN_2"), ""},
+	} {
+		body := `{"input":[` + tt.input + `],"store":false}`
+		x, err := k.Open(t.Context(), tt.who, []byte(body), tt.model, terms)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		want := `{"input":[` + cmp.Or(tt.want, tt.input) + `],"store":false}`
+		if got := string(x.Body()); got != want || x.Expanded() != (want != body) {
+			t.Errorf("%s: got %s (%t), want %s", tt.name, got, x.Expanded(), want)
+		}
 	}
 }
 
@@ -305,6 +352,7 @@ func FuzzOpen(f *testing.F) {
 	for _, seed := range [][2]string{
 		{`{"input":"x","previous_response_id":"resp_1"}`, answer},
 		{`{"input":[{"role":"user","content":"x"}],"previous_response_id":"resp_1","x":[1,{}]}`, `{"output":[1,"x",{},{"type":"reasoning"}]}`},
+		{`{"input":[{"type":"item_reference","id":"msg_1_0"},{"type":"item_reference","id":"x_1_i0"}]}`, `{"output":[1]}`},
 		{`{}`, `{}`},
 		{`{"previous_response_id":"resp_1"}`, `{"output":{}}`},
 	} {

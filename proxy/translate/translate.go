@@ -47,12 +47,12 @@ func (x *Exchange) counted(u llm.Usage, textBytes int64) llm.Usage {
 	return u
 }
 
-// Stores says whether the gateway stores the answer. The provider is not asked to.
-func (x *Exchange) Stores(yes bool) {
+// Stores says under which id the gateway stores the answer, "" for not at all. The provider is not asked to.
+func (x *Exchange) Stores(id string) {
 	if x.req.Extra == nil {
 		x.req.Extra = map[string]json.RawMessage{}
 	}
-	x.req.Extra["store"], x.ours = strconv.AppendBool(nil, yes), true
+	x.req.Extra["store"], x.req.AnswerID, x.ours = strconv.AppendBool(nil, id != ""), id, true
 }
 
 // kept are the parameters of OpenAI's responses that refer to what the provider keeps. Without
