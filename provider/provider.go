@@ -208,13 +208,8 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
-<<<<<<< HEAD
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
-		StoresAt: chats, KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
-=======
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true, OpenAIs: true,
-		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
->>>>>>> part-dialects
+		StoresAt: chats, KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows, decisionRows))
 
