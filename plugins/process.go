@@ -50,7 +50,6 @@ type process struct {
 // session is the client of a kind whose questions are messages in one stream.
 type session interface {
 	lively                 // what it counts are the plugin's messages
-	Idle() bool            // nothing is under way
 	Done() <-chan struct{} // closed when the stream has ended
 	Close()
 }

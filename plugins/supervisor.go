@@ -61,6 +61,7 @@ type supervisor struct {
 	// Of run's goroutine:
 	last     *Spec     // that ran
 	silenced time.Time // when a process was replaced because it was silent
+	doubted  bool      // the process that runs is to be replaced
 
 	mu       sync.Mutex // guards what follows
 	spec     Spec
@@ -117,7 +118,7 @@ func (v *supervisor) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		spec := v.newest()
-		if current != nil && current.spec.sameProcess(&spec) { // what was wrong was taken back
+		if current != nil && current.spec.sameProcess(&spec) && !v.doubted { // what was wrong was taken back
 			v.publish(current)
 			current = v.await(ctx, current, -1, &failures)
 			continue
@@ -125,7 +126,7 @@ func (v *supervisor) run(ctx context.Context) {
 		wait := time.Duration(-1)
 		if next, err := v.host.launch(ctx, spec, v.output); err == nil {
 			v.replace(ctx, current, next)
-			current, v.last, failures = next, &next.spec, 0
+			current, v.last, v.doubted, failures = next, &next.spec, false, 0
 		} else if ctx.Err() == nil {
 			current, wait = v.fallBack(ctx, current, &spec, err, failures)
 			failures++
@@ -189,8 +190,8 @@ func (v *supervisor) unable(why *unable, oldGoesOn bool) {
 	v.log.Error("plugin cannot run as it is configured", "state", string(why.state), "error", why.error, "earlier_goes_on", oldGoesOn)
 }
 
-// await returns when the newest spec should be tried: it has changed, the wait is over (less than 0: it never is), or what
-// runs has ended, after the wait for that. It returns what still runs.
+// await returns when the newest spec should be tried: it has changed, the wait is over (less than 0: it never is), what runs is
+// doubted, or has ended, after the wait for that. It returns what still runs.
 func (v *supervisor) await(ctx context.Context, current *instance, wait time.Duration, failures *int) *instance {
 	var due <-chan time.Time
 	if wait >= 0 {
@@ -258,7 +259,7 @@ func drain(stop <-chan struct{}, s session, exited <-chan struct{}, most time.Du
 	defer end.Stop()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
-	for !s.Idle() {
+	for s.Waiting() > 0 {
 		select {
 		case <-look.C:
 		case <-exited:

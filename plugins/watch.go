@@ -28,16 +28,22 @@ const (
 	// and if in so many looks it had nothing to do: one that waits for a busy machine has.
 	maxMissed  = 3
 	quietLooks = 3
+
+	// It is doubted, before a deadline passes, if it answers nothing for so many times as long as it ever was so within the last
+	// minute, and if as many questions as maxMissed wait.
+	doubtFactor  = 4
+	looksAMinute = int(time.Minute / lookEvery)
 )
 
 var (
 	errHung    = errors.New("plugin does not answer")
 	errSilent  = errors.New("plugin lets deadlines pass in silence")
+	errDoubted = errors.New("plugin fell silent while questions wait")
 	errStopped = errors.New("plugin was stopped by a signal")
 )
 
 // watch returns when the process has ended (nil and why), or, while it goes on, when the spec
-// has changed or something is due (itself and nil).
+// has changed, something is due, or another process is to take its place (itself and nil).
 func (v *supervisor) watch(ctx context.Context, i *instance, due <-chan time.Time) (*instance, error) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -60,8 +66,13 @@ func (v *supervisor) watch(ctx context.Context, i *instance, due <-chan time.Tim
 		case now := <-look.C:
 			err = cmp.Or(v.overweight(i.p), alive.look(now), v.deaf())
 		}
-		if errors.Is(err, errSilent) {
+		if errors.Is(err, errSilent) || errors.Is(err, errDoubted) {
 			v.silenced = time.Now()
+		}
+		if errors.Is(err, errDoubted) {
+			v.crashed(err, true, 0)
+			v.doubted = true
+			return i, nil
 		}
 		if err != nil {
 			v.publish(nil)
@@ -108,9 +119,11 @@ func (v *supervisor) deaf() error {
 type lively interface {
 	Ping(ctx context.Context) error // waits for it
 	Signs() *sessions.Signs         // what was heard
+	Waiting() int                   // questions that wait for its answer
 }
 
-// watchdog notices a process that is stopped or stuck. It is asked for a sign of life every second, without
+// watchdog notices a process that is stopped or stuck. One that pauses as it never did is replaced as by a newer one: it ends what
+// it has under way, so that nobody loses anything if it only was slow. It is asked for a sign of life every second, without
 // waiting for the answer, and has long to give it if nobody else waits: a machine may be busy. One that a signal has
 // stopped goes on by no means by itself, and one that sleeps while it lets questions pass their deadlines is of no use to those who ask.
 type watchdog struct {
@@ -124,6 +137,7 @@ type watchdog struct {
 	deaf         time.Time // since when it lets deadlines pass; zero: it does not
 	quiet        int       // looks since then at which it had nothing to do
 	patience     time.Time // until when silence is judged after hung
+	pause        pause
 	stands       time.Time // since when it has been stopped; zero: it is not
 	looks        int
 	ctx          context.Context    // of questions: their life is the watch's
@@ -168,6 +182,9 @@ func (w *watchdog) look(now time.Time) error {
 	if err := w.silent(pid, now); err != nil {
 		return err
 	}
+	if w.pause.look(w.asked, func() bool { return idle(pid) }) && now.After(w.patience) {
+		return errDoubted
+	}
 	if w.looks++; w.looks%askEvery == 0 && w.isUnanswered.CompareAndSwap(false, true) {
 		w.unanswered.Go(func() {
 			_ = w.asked.Ping(w.ctx) // what counts is what is heard
@@ -200,6 +217,38 @@ func (w *watchdog) silent(pid int, now time.Time) error {
 	return nil
 }
 
+// pause is for how long a process has answered nothing although it was asked, in looks.
+type pause struct {
+	answered uint64 // by the last look
+	waited   bool   // questions at the last look
+	length   int
+	quiet    int    // looks of it at which the process had nothing to do
+	usual    [2]int // the longest that ended with an answer: of this minute, and of the one before
+	looks    int
+}
+
+// look says whether the process is to be doubted: it has answered before, and never needed nearly as long.
+func (p *pause) look(asked lively, idle func() bool) bool {
+	if p.looks++; p.looks%looksAMinute == 0 {
+		p.usual = [2]int{0, p.usual[0]}
+	}
+	answered, waiting := asked.Signs().Answered(), asked.Waiting()
+	goesOn := answered == p.answered && p.waited && waiting > 0
+	if answered != p.answered {
+		p.usual[0] = max(p.usual[0], p.length)
+	}
+	p.answered, p.waited = answered, waiting > 0
+	if !goesOn {
+		p.length, p.quiet = 0, 0
+		return false
+	}
+	p.length++
+	if idle() {
+		p.quiet++
+	}
+	return answered > 0 && waiting >= maxMissed && p.quiet >= quietLooks && p.length >= doubtFactor*max(p.usual[0], p.usual[1])
+}
+
 // health asks a process for signs of life by gRPC's protocol for that. It may be used concurrently.
 type health struct {
 	rpc   grpc_health_v1.HealthClient
@@ -219,3 +268,6 @@ func (h *health) Ping(ctx context.Context) error {
 
 // Signs implements lively.
 func (h *health) Signs() *sessions.Signs { return &h.signs }
+
+// Waiting implements lively: of the kinds that are asked so nobody knows.
+func (h *health) Waiting() int { return 0 }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,16 @@ import (
 )
 
 // asked is a process as far as the watch asks it.
-type asked struct{ signs sessions.Signs }
+type asked struct {
+	signs   sessions.Signs
+	waiting int
+}
 
 func (*asked) Ping(context.Context) error { return nil }
 
 func (a *asked) Signs() *sessions.Signs { return &a.signs }
+
+func (a *asked) Waiting() int { return a.waiting }
 
 // What is replaced, and when: here the process sleeps, and does nothing else.
 func TestWatchdog_look(t *testing.T) {
@@ -89,6 +95,49 @@ func TestWatchdog_look(t *testing.T) {
 			}
 			if tt.within > 0 {
 				t.Errorf("it goes on after a minute, want %v within %d seconds", tt.why, tt.within)
+			}
+		})
+	}
+}
+
+// Which pauses make another process take the place: those that are long for this one, asleep, while several questions wait.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		looks string // of each: a, something was answered since the last; 0 to 9, nothing was, and so many questions wait
+		busy  bool
+		at    int // the look at which it is doubted; 0: it is not
+	}{
+		{"fast, then silent", "aaa9999", false, 6},
+		{"silent, and works", "aaa999999999", true, 0},
+		{"few wait", "aaa222222222", false, 0},
+		{"nobody waits", "aaa000000000", false, 0},
+		{"never answered", "999999999999", false, 0},
+		{"slow, as ever", "a11a11a11a333333a", false, 0},
+		{"slow, then silent", "a11a11a33333333", false, 15},
+		{"slow once, long ago", "a11111a" + strings.Repeat("a", 2*looksAMinute) + "99999", false, 7 + 2*looksAMinute + 3},
+		{"one waits, then several do", "aaa1119", false, 7},
+		{"they leave, and others come", "aaa9909909909", false, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a, p := &asked{}, &pause{}
+			for i, what := range tt.looks {
+				if a.waiting = 9; what == 'a' {
+					a.signs.Hear(1)
+				} else {
+					a.waiting = int(what - '0')
+				}
+				if p.look(a, func() bool { return !tt.busy }) {
+					if i+1 != tt.at {
+						t.Errorf("doubted at look %d, want %d", i+1, tt.at)
+					}
+					return
+				}
+			}
+			if tt.at > 0 {
+				t.Errorf("not doubted, want at look %d", tt.at)
 			}
 		})
 	}

@@ -83,11 +83,11 @@ func (c *Client) Close() {
 	c.wg.Wait()
 }
 
-// Idle says that no check is under way.
-func (c *Client) Idle() bool {
+// Waiting counts the questions that wait for their answers.
+func (c *Client) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending) == 0
+	return len(c.pending)
 }
 
 // Signs are what was heard in the session.

@@ -92,7 +92,7 @@ func TestSession_Check(t *testing.T) {
 	if err != nil || v.Action != guardrail.Rewrite || len(v.Replacements) != 1 || v.Replacements[0].Text != "x" {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	if !c.Idle() {
+	if c.Waiting() > 0 {
 		t.Error("client is not idle after the verdict")
 	}
 }

@@ -77,8 +77,8 @@ func (c *Client) Ping(ctx context.Context) error {
 	return c.AskForSign(ctx, func(id uint64) *proto.ProviderPing { return &proto.ProviderPing{Id: id} })
 }
 
-// Idle says that no request is under way.
-func (c *Client) Idle() bool { return c.calls.Load() == 0 }
+// Waiting counts the requests that are under way.
+func (c *Client) Waiting() int { return int(c.calls.Load()) }
 
 // Question is a request as a node asks a plugin.
 type Question struct {

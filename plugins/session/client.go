@@ -129,11 +129,11 @@ func (c *Client[Q, P, A]) forget(id uint64) {
 	delete(c.pending, id)
 }
 
-// Idle says that no question is under way.
-func (c *Client[Q, P, A]) Idle() bool {
+// Waiting counts the questions that wait for their answers.
+func (c *Client[Q, P, A]) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending) == 0
+	return len(c.pending)
 }
 
 // Signs are what was heard in the session.
