@@ -84,6 +84,13 @@ func (c *Client) Effective(ctx context.Context, ref string, more url.Values) (Ef
 	return out, c.do(ctx, http.MethodGet, join("keys", ref)+"/effective", more, nil, &out)
 }
 
+// EffectiveCustomer explains what an end user, who need not have a record, may do now. More may ask about requests for
+// a model, with tags.
+func (c *Client) EffectiveCustomer(ctx context.Context, id string, more url.Values) (Effective, error) {
+	var out Effective
+	return out, c.do(ctx, http.MethodGet, join("customers", id)+"/effective", more, nil, &out)
+}
+
 // Teams returns the teams.
 func (c *Client) Teams() Noun[Team] { return Noun[Team]{c, "teams"} }
 

@@ -54,7 +54,7 @@ var holderNouns = []noun{
 		filters: map[string]string{"status": "status"},
 		create:  budgetFlags,
 		named:   "id",
-		more:    func(a *app) []*cobra.Command { return a.personVerbs("customer") },
+		more:    func(a *app) []*cobra.Command { return append(a.personVerbs("customer"), a.customerExplain()) },
 	},
 	{
 		name: "tag", short: "Tags of requests that have limits of their own",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/url"
@@ -17,20 +18,42 @@ import (
 
 // keyExplain shows what a key may do now and which level says so.
 func (a *app) keyExplain() *cobra.Command {
-	var model, customer string
+	var customer string
+	cmd := a.explainVerb("explain NAME", "Show what a key may do now, which level binds, and what refuses requests",
+		func(ctx context.Context, ref string, more url.Values) (client.Effective, error) {
+			if customer != "" {
+				more.Set("customer", customer)
+			}
+			return a.Client().Effective(ctx, ref, more)
+		})
+	cmd.Flags().StringVar(&customer, "customer", "", "requests of this end user")
+	return cmd
+}
+
+// customerExplain shows what an end user may do now, whoever's key his requests come with.
+func (a *app) customerExplain() *cobra.Command {
+	return a.explainVerb("explain ID", "Show what an end user, with a record or without, may do now, and what refuses his requests",
+		func(ctx context.Context, id string, more url.Values) (client.Effective, error) {
+			return a.Client().EffectiveCustomer(ctx, id, more)
+		})
+}
+
+// explainVerb shows what ask says about the one that is named.
+func (a *app) explainVerb(use, short string, ask func(ctx context.Context, ref string, more url.Values) (client.Effective, error)) *cobra.Command {
+	var model string
 	var tags []string
 	cmd := &cobra.Command{
-		Use:   "explain NAME",
-		Short: "Show what a key may do now, which level binds, and what refuses requests",
+		Use:   use,
+		Short: short,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			more := url.Values{}
-			for name, v := range map[string]string{"model": model, "customer": customer, "tags": strings.Join(tags, ",")} {
+			for name, v := range map[string]string{"model": model, "tags": strings.Join(tags, ",")} {
 				if v != "" {
 					more.Set(name, v)
 				}
 			}
-			e, err := a.Client().Effective(cmd.Context(), args[0], more)
+			e, err := ask(cmd.Context(), args[0], more)
 			if err != nil {
 				return err
 			}
@@ -41,22 +64,26 @@ func (a *app) keyExplain() *cobra.Command {
 			if !table {
 				return a.PrintJSON(e)
 			}
-			return a.printEffective(&e)
+			return a.printEffective(args[0], &e)
 		},
 	}
 	cmd.Flags().StringVar(&model, "model", "", "requests for this model")
-	cmd.Flags().StringVar(&customer, "customer", "", "requests of this end user")
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "requests with this tag")
 	return cmd
 }
 
-func (a *app) printEffective(e *client.Effective) error {
+// printEffective writes what a key, or the end user who was named, may do.
+func (a *app) printEffective(named string, e *client.Effective) error {
 	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	verdict := "allowed"
 	if !e.Allowed {
 		verdict = "REFUSED"
 	}
-	fmt.Fprintf(w, "KEY\t%s\t%s\n", console.Printable(firstText(e.Name, e.KeyID)), verdict)
+	what := "KEY"
+	if e.KeyID == "" {
+		what = "END USER"
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\n", what, console.Printable(firstText(e.Name, firstText(e.KeyID, named))), verdict)
 	for _, b := range e.Blocks {
 		until := ""
 		if b.Until != 0 {
