@@ -7,6 +7,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,14 +32,16 @@ type canaryVisit struct {
 	n    *nodetest.Node
 	key  string
 	team string
-	id   string // of its requests
+	id   string // with which the ids of its requests begin
+	asks int    // so far; contents are kept by the id
 	at   func(place string) string
 }
 
 // do sends a request that has to be answered so; 0: anyhow.
 func (v *canaryVisit) do(method, path string, in any, want int, header ...string) map[string]any {
 	v.Helper()
-	status, b := v.n.Do(method, path, v.key, in, append(header, "x-request-id", v.id)...)
+	v.asks++
+	status, b := v.n.Do(method, path, v.key, in, append(header, "x-request-id", v.id+"-"+strconv.Itoa(v.asks))...)
 	if want != 0 && status != want {
 		v.Errorf("%s of %s: got %d %.300s, want %d", path, v.id, status, b, want)
 	}

@@ -45,9 +45,15 @@ type call struct {
 	response json.RawMessage
 }
 
-// named is what a call is of: "git-push", a tool's full name. Its model is "mcp/git-push", and that of its row "mcp/"
-// and told: of names that the server does not list a client could make any number, and say anything in them.
-type named struct{ asked, told string }
+// named is what a call is of.
+type named struct {
+	asked string // "git-push": a tool's full name, of which the call's model, "mcp/git-push", is made
+	// told is the name in rows, which make totals that are kept for ever: of names that the server does not list a
+	// client could make any number, and say anything in them.
+	told string
+	// learn gives told after the server was asked what it lists; nil: told is right.
+	learn func(ctx context.Context, session *sdk.ClientSession) string
+}
 
 // use takes a call through its steps: limits, budget, guardrails on the request, the journal's
 // reservation, the server, guardrails on the result, settlement. ask is given the request as
@@ -80,6 +86,9 @@ func (c *caller) use(ctx context.Context, s *resource.MCPServer, what named, cos
 	}
 	err = c.g.links.of(c.cat, s).use(ctx, headers, func(ctx context.Context, session *sdk.ClientSession) error {
 		k.asked = true
+		if k.what.learn != nil {
+			k.what.told = k.what.learn(ctx, session)
+		}
 		answer, err = ask(ctx, session, k.request)
 		return err
 	})
@@ -101,7 +110,7 @@ func (c *caller) use(ctx context.Context, s *resource.MCPServer, what named, cos
 // model is the call's name among models, for limits, budgets, guardrails and rows.
 func (k *call) model() string { return "mcp/" + k.what.asked }
 
-// told is the name in rows, which make totals that are kept for ever.
+// told is the model in rows.
 func (k *call) told() string { return "mcp/" + k.what.told }
 
 // reserve holds one request in the limits and the price in the budgets.

@@ -196,20 +196,25 @@ func promptName(p *sdk.Prompt) string {
 // unlisted is told of names that a server does not list, or cannot be asked about.
 const unlisted = "unlisted"
 
-// naming is the name of a call of a tool or a prompt of a server.
-func naming[T any](ctx context.Context, c *caller, s *resource.MCPServer, method, own string, ask func(context.Context, *sdk.ClientSession) ([]T, error), nameOf func(T) string) named {
-	l := c.g.links.of(c.cat, s)
-	head := s.Prefix() + separator
-	if !l.knows(method, own) {
-		all, _ := offered(ctx, c, s, method, ask) // one that fails lists none
+// naming is the name of a call of a tool or a prompt of a server, which is not asked before the call is let through.
+func naming[T any](c *caller, s *resource.MCPServer, method, own string, list func(context.Context, *sdk.ClientSession) ([]T, error), nameOf func(T) string) named {
+	l, head := c.g.links.of(c.cat, s), s.Prefix()+separator
+	if l.knows(method, own) {
+		return named{asked: head + own, told: head + own}
+	}
+	return named{asked: head + own, told: head + unlisted, learn: func(ctx context.Context, session *sdk.ClientSession) string {
+		all, ok := l.remembered(method).([]T)
+		if !ok {
+			all, _ = list(ctx, session) // a server that fails lists none
+		}
 		for _, one := range all {
 			l.learn(method, nameOf(one))
 		}
-	}
-	if !l.knows(method, own) {
-		return named{head + own, head + unlisted}
-	}
-	return named{head + own, head + own}
+		if l.knows(method, own) {
+			return head + own
+		}
+		return head + unlisted
+	}}
 }
 
 // private says that nobody between may keep an answer for others: it is what the caller's key may see.
@@ -249,7 +254,7 @@ func (c *caller) call(ctx context.Context, name string, arguments json.RawMessag
 		return nil, err
 	}
 	out := new(sdk.CallToolResult)
-	err = c.use(ctx, s, naming(ctx, c, s, listTools, own, toolsOf, toolName), s.Cost(own), arguments, func(ctx context.Context, session *sdk.ClientSession, arguments json.RawMessage) (any, error) {
+	err = c.use(ctx, s, naming(c, s, listTools, own, toolsOf, toolName), s.Cost(own), arguments, func(ctx context.Context, session *sdk.ClientSession, arguments json.RawMessage) (any, error) {
 		if len(arguments) == 0 {
 			arguments = json.RawMessage("{}")
 		}
@@ -290,7 +295,7 @@ func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, er
 		raw = json.RawMessage("{}")
 	}
 	out := new(sdk.GetPromptResult)
-	err = c.use(ctx, s, naming(ctx, c, s, listPrompts, own, promptsOf, promptName), 0, raw, func(ctx context.Context, session *sdk.ClientSession, raw json.RawMessage) (any, error) {
+	err = c.use(ctx, s, naming(c, s, listPrompts, own, promptsOf, promptName), 0, raw, func(ctx context.Context, session *sdk.ClientSession, raw json.RawMessage) (any, error) {
 		var arguments map[string]string
 		if err := json.Unmarshal(raw, &arguments); err != nil {
 			return nil, rewriteFailed(err)
@@ -331,7 +336,7 @@ func (c *caller) readResource(ctx context.Context, req sdk.Request) (sdk.Result,
 	}
 	out := new(sdk.ReadResourceResult)
 	all := s.Prefix() + separator + "resources"
-	err = c.use(ctx, s, named{all, all}, 0, nil, func(ctx context.Context, session *sdk.ClientSession, _ json.RawMessage) (any, error) {
+	err = c.use(ctx, s, named{asked: all, told: all}, 0, nil, func(ctx context.Context, session *sdk.ClientSession, _ json.RawMessage) (any, error) {
 		return session.ReadResource(ctx, &sdk.ReadResourceParams{URI: p.URI})
 	}, out)
 	out.Cacheable = private
