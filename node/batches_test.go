@@ -122,11 +122,18 @@ func TestNode_batchOfProvider(t *testing.T) {
 	order := func(key client.Key, file any) (int, []byte) {
 		return at.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
 	}
+	var last client.Key // that was seen
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the key was last seen with %s spent and %+v", last.Spend, last.Accounts)
+		}
+	})
 	account := func(n *nodetest.Node) (settled, spend resource.Money) {
 		k, err := n.Admin().Keys().One(t.Context(), rich.ID)
 		if err != nil || len(k.Accounts) != 1 {
 			return -1, -1
 		}
+		last = k
 		return dollars(t, k.Accounts[0].Settled), k.Spend
 	}
 	file := send(rich)
