@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -113,29 +112,45 @@ func TestNode_batchOfProvider(t *testing.T) {
 	rich, poor := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)}), c.Key(0, fields{"budgets": budgetOf(held - 1)})
 	at, leader := c.Followers()[0], c.Leader()
 	lines := strings.ReplaceAll(chatLines(4), `"model":"demo","max_tokens":4`, `"model":"quick","max_tokens":10000`)
-	order := func(key client.Key) (int, []byte) {
+	send := func(key client.Key) any {
 		status, out := upload(t, at, key.Secret, lines, "purpose", "batch", "custom_llm_provider", "openai")
 		if status != 200 {
 			t.Fatalf("upload: %d %v", status, out)
 		}
-		return at.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": out["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+		return out["id"]
 	}
+	order := func(key client.Key, file any) (int, []byte) {
+		return at.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+	}
+	var last client.Key // that was seen
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the key was last seen with %s spent and %+v", last.Spend, last.Accounts)
+		}
+	})
 	account := func(n *nodetest.Node) (settled, spend resource.Money) {
 		k, err := n.Admin().Keys().One(t.Context(), rich.ID)
 		if err != nil || len(k.Accounts) != 1 {
 			return -1, -1
 		}
+		last = k
 		return dollars(t, k.Accounts[0].Settled), k.Spend
 	}
-	if status, body := order(rich); status != 200 {
+	file := send(rich)
+	var base resource.Money // that the upload has cost
+	c.Await("the upload is charged", func() bool {
+		_, base = account(leader)
+		return base > 0
+	})
+	if status, body := order(rich, file); status != 200 {
 		t.Fatalf("order: %d %s", status, body)
 	}
-	if status, body := order(poor); status != 429 || errorCode(body) != "budget_exceeded" || h.ordered() != 1 {
+	if status, body := order(poor, send(poor)); status != 429 || errorCode(body) != "budget_exceeded" || h.ordered() != 1 {
 		t.Errorf("beyond the budget: %d %s, %d orders", status, body, h.ordered())
 	}
 	c.Await("it is held for", func() bool {
 		settled, spend := account(leader)
-		return settled >= held && settled < 2*held && spend == 0
+		return settled >= base+held && settled < base+2*held && spend == base
 	})
 	at.Kill()
 	at.Start()
@@ -151,13 +166,13 @@ func TestNode_batchOfProvider(t *testing.T) {
 	close(h.release)
 	c.Await("it is booked", func() bool {
 		settled, spend := account(at)
-		return settled == actual && spend == actual
+		return settled == base+actual && spend == base+actual
 	})
 	leader.Start()
 	for _, n := range c.Nodes {
 		c.Await(n.Name+" knows", func() bool {
 			settled, spend := account(n)
-			return settled == actual && spend == actual
+			return settled == base+actual && spend == base+actual
 		})
 		if status, body := n.Do("GET", "/v1/batches/batch_abc123", rich.Secret, nil); status != 200 {
 			t.Errorf("show at %s: %d %s", n.Name, status, body)
@@ -170,7 +185,7 @@ func TestNode_batchOfProvider(t *testing.T) {
 			t.Errorf("a stranger reads the results at %s: %d", n.Name, status)
 		}
 	}
-	if settled, spend := account(at); settled != actual || spend != actual {
-		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, strconv.FormatInt(int64(actual), 10))
+	if settled, spend := account(at); settled != base+actual || spend != base+actual {
+		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, base+actual)
 	}
 }
