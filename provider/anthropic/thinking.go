@@ -3,7 +3,6 @@ package anthropic
 import (
 	"cmp"
 
-	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 )
 
