@@ -186,9 +186,9 @@ const own = `{"messages":[{"role":"user","content":[{"text":"hi"},{"image":{"for
 	`{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"t","signature":"c2ln"}}},{"reasoningContent":{"redactedContent":"ZGF0YQ=="}},{"toolUse":{"toolUseId":"a","name":"f","input":{"x":1}}}]},` +
 	`{"role":"user","content":[{"toolResult":{"toolUseId":"a","content":[{"json":{"y":2}},{"text":"z"}],"status":"error"}},{"guardContent":{"text":{"text":"g"}}}]}],` +
 	`"system":[{"text":"s"},{"cachePoint":{"type":"default","ttl":"1h"}}],"inferenceConfig":{"maxTokens":3000,"temperature":1,"stopSequences":["E"]},` +
-	`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object"}},"strict":true}},{"cachePoint":{"type":"default"}},{"systemTool":{"name":"nova_grounding"}}],"toolChoice":{"auto":{}}},` +
+	`"toolConfig":{"tools":[{"toolSpec":{"name":"f","description":"d","inputSchema":{"json":{"type":"object","additionalProperties":false}},"strict":true}},{"cachePoint":{"type":"default"}},{"systemTool":{"name":"nova_grounding"}}],"toolChoice":{"auto":{}}},` +
 	`"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1500},"anthropic_beta":["b"]},"guardrailConfig":{"guardrailIdentifier":"g"},"requestMetadata":{"a":"b"},"serviceTier":{"type":"priority"},` +
-	`"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\":\"object\"}","name":"n"}}}}}`
+	`"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{\"type\":\"object\",\"additionalProperties\":false}","name":"n"}}}}}`
 
 // TestDecodeRequest reads a request and writes it again.
 func TestDecodeRequest(t *testing.T) {

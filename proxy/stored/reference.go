@@ -38,9 +38,9 @@ func placeOf(id string) (p place, ok bool) {
 	_, rest, _ := strings.Cut(id, "_")
 	turn, number, ok := strings.Cut(rest, "_")
 	number, p.input = strings.CutPrefix(number, "i")
-	n, err := strconv.ParseUint(number, 10, 31)
-	p.turn, p.n = "resp_"+turn, int(n)
-	return p, ok && err == nil && resource.ValidResponseID(p.turn)
+	n, err := strconv.Atoi(number)
+	p.turn, p.n = "resp_"+turn, n
+	return p, ok && err == nil && n >= 0 && resource.ValidResponseID(p.turn)
 }
 
 // finder finds the items that a request refers to.
