@@ -7,6 +7,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // Secrets resolves references to secrets.
@@ -27,8 +28,8 @@ func (s *Server) testSecret(ctx context.Context, in *testSecretInput) (*bodyOutp
 	if s.cfg.Secrets == nil {
 		return nil, s.problem(&llm.Error{Kind: llm.Unavailable, Message: "No secret can be resolved here."})
 	}
-	if _, named := resource.VariableName(ref); !named && !resource.IsSecretRef(ref) {
-		return nil, s.problem(&resource.Invalid{Field: "reference", Reason: "is none: a reference is such as vault://mount/path#field, secret://SOURCE/path#field or env://NAME"})
+	if _, named := resource.VariableName(ref); !named && !resource.IsSecretRef(ref) && !secret.IsFile(ref) {
+		return nil, s.problem(&resource.Invalid{Field: "reference", Reason: "is none: a reference is such as vault://mount/path#field, secret://SOURCE/path#field, env://NAME or file:///absolute/path"})
 	}
 	if resource.IsSecretRef(ref) {
 		if _, err := resource.ParseSecretRef(ref); err != nil {

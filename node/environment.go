@@ -14,19 +14,19 @@ import (
 // opener opens secrets, with the variables of the cluster behind those of this process, and waits a
 // little for a secret source.
 func (n *Node) opener() opener {
-	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.resolveSecret}
+	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.resolveSecret, n.files.resolve}
 }
 
 // held is opener that waits for no secret source: what is not there yet comes with a change.
 func (n *Node) held() opener {
-	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.secrets.Held}
+	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.secrets.Held, n.files.resolve}
 }
 
 // unsourced is opener for the secret sources themselves.
 func (n *Node) unsourced() opener {
 	return opener{n.keys, n.state.Catalog, n.cfg.Environ, func(ref string) (secret.Text, error) {
 		return secret.Text{}, fmt.Errorf("resolve %s: a secret source may not need another one", ref)
-	}}
+	}, n.files.resolve}
 }
 
 // specs are the plugins that should run, with the references to variables in their

@@ -114,6 +114,7 @@ type opener struct {
 	catalog func() *resource.Catalog
 	environ func(name string) (string, bool)
 	source  func(ref string) (secret.Text, error) // resolves references to secret sources
+	file    func(ref string) (secret.Text, error) // resolves those to files of this node
 }
 
 // Open implements proxy.Opener.
@@ -129,6 +130,9 @@ func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, e
 func (o opener) resolve(ref string) (secret.Text, error) {
 	if resource.IsSecretRef(ref) {
 		return o.source(ref)
+	}
+	if secret.IsFile(ref) {
+		return o.file(ref)
 	}
 	return secret.ResolveWith(ref, o.environ, o.variable)
 }

@@ -121,6 +121,7 @@ type path struct {
 	plugins *plugins.Host
 	guards  guardrail.Current   // whether they are asked as the catalog has them
 	secrets *secretsource.Cache // of secret sources
+	files   secretFiles         // to which references lead
 	desk    *signin.Desk        // of sign-ins at providers
 	auths   *authplugin.Gate    // asks auth plugins
 	filters *routerfilter.Gate  // asks router filters

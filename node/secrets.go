@@ -34,6 +34,7 @@ func (n *Node) startSecrets() {
 	})
 	n.consensus.Handle(secretsMethod, n.serveSecrets)
 	n.wg.Go(func() { n.secrets.Run(n.ctx) })
+	n.wg.Go(func() { n.watchSecretFiles(n.ctx) })
 }
 
 // leaving notes the keys that a file's commands are about to delete, so that their secrets are taken out of the store of

@@ -201,6 +201,20 @@ func TestSecretSource(t *testing.T) {
 	if tested, err := api.TestSecret(t.Context(), "vault://secret/nothing#key"); err != nil || tested.Items[2].OK || tested.Items[2].Reason != "not_found" || tested.Items[2].Code != "secret_unresolved" {
 		t.Errorf("a secret that there is not: got %+v, %v", tested, err)
 	}
+	for _, ref := range []string{"env://CONCLAVE_TEST_NOT_SET", "file:///nowhere/key"} {
+		if tested, err := api.TestSecret(t.Context(), ref); err != nil || tested.Items[0].OK || tested.Items[0].Reason != "not_found" {
+			t.Errorf("%s: got %+v, %v", ref, tested, err)
+		}
+		if _, err := api.Models().Create(t.Context(), nodetest.Fields{"name": "of-" + ref[:3], "deployments": []nodetest.Fields{{
+			"name": "d", "provider": "openai", "model": "demo", "api_base": upstream.URL, "api_key": ref,
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+		status, body := c.Nodes[0].Do("POST", "/v1/chat/completions", key, nodetest.Fields{"model": "of-" + ref[:3], "messages": []nodetest.Fields{{"role": "user", "content": "hi"}}})
+		if status != 503 || !strings.Contains(string(body), `"secret_unresolved"`) {
+			t.Errorf("%s: got %d %s, want 503 secret_unresolved", ref, status, body)
+		}
+	}
 	if _, err := api.TestSecret(t.Context(), "sk-not-a-reference"); err == nil {
 		t.Error("what is no reference is resolved")
 	}

@@ -230,6 +230,46 @@ func TestHost_SilentIsReplaced(t *testing.T) {
 	})
 }
 
+// A process that falls silent while several questions wait gets a successor long before their deadline, and what it has under way goes on.
+func TestHost_DoubtedIsReplaced(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("this system does not tell")
+	}
+	h := newHost(t, plugins.Config{HungAfter: time.Hour})
+	spec := guard("p", "probe", "")
+	spec.Deadline = time.Hour
+	syncReady(t, h, spec)
+	pid := waitRunning(t, h, 0)
+	before(t, h, "hello") // it has answered before
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 3)
+	for range cap(ended) {
+		go func() {
+			_, err := h.Guardrails().For("demo", guardrail.Choice{}).Before(ctx, chat("wait"))
+			ended <- err
+		}()
+	}
+	waitRunning(t, h, pid)
+	if d := before(t, h, "hello"); d.Action != guardrail.Pass {
+		t.Errorf("got %+v from the successor, want a pass", d)
+	}
+	select {
+	case err := <-ended:
+		t.Errorf("a check that was under way ended: %v", err)
+	default:
+	}
+	leave()
+	for range cap(ended) {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the client's leaving", err)
+		}
+	}
+	if s := h.Status()[0]; s.Restarts != 1 {
+		t.Errorf("%d restarts are counted, want 1", s.Restarts)
+	}
+}
+
 // Who runs a plugin that ends before it is ready is told how it ended, and what it wrote.
 func TestHost_EndsEarly(t *testing.T) {
 	t.Parallel()

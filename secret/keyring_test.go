@@ -181,22 +181,27 @@ func TestResolve(t *testing.T) {
 	full, empty := write("full", "from-file\n"), write("empty", "\n")
 	for _, tt := range []struct {
 		name, ref, want string
-		fails           bool
+		reason          string // of the error; "": there is none
 	}{
-		{"a literal", "sk-1", "sk-1", false},
-		{"nothing", "", "", false},
-		{"a variable", "env://CONCLAVE_TEST_SECRET", "from-env", false},
-		{"LiteLLM's spelling", "os.environ/CONCLAVE_TEST_SECRET", "from-env", false},
-		{"a variable that is not set", "env://CONCLAVE_TEST_NOT_SET", "", true},
-		{"a file", "file://" + full, "from-file", false},
-		{"an empty file", "file://" + empty, "", true},
-		{"a relative path", "file://x/y", "", true},
-		{"no file", "file://" + dir + "/none", "", true},
+		{"a literal", "sk-1", "sk-1", ""},
+		{"nothing", "", "", ""},
+		{"a variable", "env://CONCLAVE_TEST_SECRET", "from-env", ""},
+		{"LiteLLM's spelling", "os.environ/CONCLAVE_TEST_SECRET", "from-env", ""},
+		{"a variable that is not set", "env://CONCLAVE_TEST_NOT_SET", "", "not_found"},
+		{"a file", "file://" + full, "from-file", ""},
+		{"an empty file", "file://" + empty, "", "malformed"},
+		{"a relative path", "file://x/y", "", "malformed"},
+		{"no file", "file://" + dir + "/none", "", "not_found"},
+		{"a folder", "file://" + dir, "", "unavailable"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := secret.Resolve(tt.ref)
-			if (err != nil) != tt.fails || got.Reveal() != tt.want {
-				t.Errorf("Resolve(%q) = %q, %v, want %q, error %v", tt.ref, got.Reveal(), err, tt.want, tt.fails)
+			reason := ""
+			if u, ok := errors.AsType[*secret.Unresolved](err); ok {
+				reason = u.Reason
+			}
+			if (err != nil) != (tt.reason != "") || reason != tt.reason || got.Reveal() != tt.want {
+				t.Errorf("Resolve(%q) = %q, %v, want %q, an *Unresolved of the reason %q", tt.ref, got.Reveal(), err, tt.want, tt.reason)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package secret
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,12 +11,14 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// maxFile is the largest file that a reference may name.
-const maxFile = 1 << 20
+const (
+	fileScheme = "file://"
+	maxFile    = 1 << 20 // bytes of a file that a reference may name
+)
 
 // Resolve reads what a reference names: "env://NAME" and LiteLLM's "os.environ/NAME" the
 // environment, "file:///absolute/path" a file less its last line end. Anything else is the
-// secret itself. A variable that is not set, or a file that is not there, is an error: an
+// secret itself. A variable that is not set, or a file that is not there, is an *Unresolved: an
 // empty secret would be sent to a provider.
 func Resolve(ref string) (Text, error) { return ResolveWith(ref, os.LookupEnv, nil) }
 
@@ -23,49 +26,50 @@ func Resolve(ref string) (Text, error) { return ResolveWith(ref, os.LookupEnv, n
 // environment lacks; variable returns resource.ErrNotFound for one that there is not. Nil: there are none.
 func ResolveWith(ref string, env func(string) (string, bool), variable func(name string) (Text, error)) (Text, error) {
 	if name, ok := resource.VariableName(ref); ok {
-		text, err := fromEnv(name, env)
-		if err == nil || variable == nil {
-			return text, err
+		if v, ok := env(name); ok && v != "" {
+			return New(v), nil
+		}
+		if variable == nil {
+			return Text{}, &Unresolved{ref, "not_found", fmt.Errorf("environment variable %q is not set", name)}
 		}
 		if text, err := variable(name); !errors.Is(err, resource.ErrNotFound) {
 			return text, err
 		}
-		return Text{}, fmt.Errorf("resolve secret: variable %q is set neither in this node's environment nor in the cluster's", name)
+		return Text{}, &Unresolved{ref, "not_found", fmt.Errorf("variable %q is set neither in this node's environment nor in the cluster's", name)}
 	}
-	if path, ok := strings.CutPrefix(ref, "file://"); ok {
-		return fromFile(path)
+	if IsFile(ref) {
+		return fromFile(ref)
 	}
 	return New(ref), nil
 }
 
-// fromEnv reads a variable.
-func fromEnv(name string, env func(string) (string, bool)) (Text, error) {
-	v, ok := env(name)
-	if !ok || v == "" {
-		return Text{}, fmt.Errorf("resolve secret: environment variable %q is not set", name)
-	}
-	return New(v), nil
-}
+// IsFile says whether a text is a reference to a file.
+func IsFile(ref string) bool { return strings.HasPrefix(ref, fileScheme) }
 
 // fromFile reads a file.
-func fromFile(path string) (Text, error) {
+func fromFile(ref string) (Text, error) {
+	path := strings.TrimPrefix(ref, fileScheme)
 	if !filepath.IsAbs(path) {
-		return Text{}, fmt.Errorf("resolve secret: file://%s: the path must be absolute, as in file:///run/secrets/key", path)
+		return Text{}, &Unresolved{ref, "malformed", errors.New("the path must be absolute, as in file:///run/secrets/key")}
 	}
 	info, err := os.Stat(path)
-	if err != nil {
-		return Text{}, fmt.Errorf("resolve secret: %w", err)
+	if err == nil && info.Size() > maxFile {
+		return Text{}, &Unresolved{ref, "malformed", errors.New("the file is larger than 1 MiB")}
 	}
-	if info.Size() > maxFile {
-		return Text{}, fmt.Errorf("resolve secret: %s is larger than 1 MiB", path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return Text{}, fmt.Errorf("resolve secret: %w", err)
+	var b []byte
+	if err == nil {
+		b, err = os.ReadFile(path)
 	}
 	s := trimNewline(string(b))
-	if s == "" {
-		return Text{}, fmt.Errorf("resolve secret: %s is empty", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Text{}, &Unresolved{ref, "not_found", err}
+	case errors.Is(err, fs.ErrPermission):
+		return Text{}, &Unresolved{ref, "denied", err}
+	case err != nil:
+		return Text{}, &Unresolved{ref, "unavailable", err}
+	case s == "":
+		return Text{}, &Unresolved{ref, "malformed", errors.New("the file is empty")}
 	}
 	return New(s), nil
 }

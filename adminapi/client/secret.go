@@ -8,7 +8,7 @@ import (
 
 // SecretReference names a secret that is to be resolved.
 type SecretReference struct {
-	Reference string `json:"reference" maxLength:"2100" doc:"such as vault://mount/path#field, secret://SOURCE/path#field or env://NAME"`
+	Reference string `json:"reference" maxLength:"2100" doc:"such as vault://mount/path#field, secret://SOURCE/path#field, env://NAME or file:///absolute/path"`
 }
 
 // SecretTested is what became of a reference on one node.

@@ -64,7 +64,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	})
 	if err != nil {
-		return Description{}, fmt.Errorf("configure auth plugin %s: %w", s.Name, err)
+		return Description{}, fmt.Errorf("configure auth plugin %s: %w", s.Name, session.Said(err))
 	}
 	d := Description{Version: resp.GetVersion(), SDKMinor: resp.GetSdkMinor()}
 	for _, p := range resp.GetHooks() {

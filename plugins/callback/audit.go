@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/session"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -33,7 +34,7 @@ func (c *Client) DeliverAudit(ctx context.Context, entries []resource.AuditEntry
 		return 0, ErrNoAudit
 	}
 	if err != nil {
-		return 0, fmt.Errorf("deliver %d audit entries: %w", len(entries), err)
+		return 0, fmt.Errorf("deliver %d audit entries: %w", len(entries), session.Said(err))
 	}
 	return sort.Search(len(entries), func(i int) bool { return entries[i].Number > resp.GetDelivered() }), nil
 }

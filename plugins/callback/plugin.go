@@ -15,6 +15,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/session"
 	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
@@ -60,7 +61,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	}, grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return Description{}, fmt.Errorf("configure callback %s: %w", s.Name, err)
+		return Description{}, fmt.Errorf("configure callback %s: %w", s.Name, session.Said(err))
 	}
 	return Description{Version: resp.GetVersion(), MaxBatch: int(resp.GetMaxBatch()), SDKMinor: resp.GetSdkMinor()}, nil
 }
@@ -73,7 +74,7 @@ func (c *Client) Deliver(ctx context.Context, records []Record) (int, error) {
 	}
 	resp, err := c.rpc.Deliver(ctx, batch, grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
-		return 0, fmt.Errorf("deliver %d records: %w", len(records), err)
+		return 0, fmt.Errorf("deliver %d records: %w", len(records), session.Said(err))
 	}
 	n := sort.Search(len(records), func(i int) bool { return records[i].Position > resp.GetDelivered() })
 	if n < len(records) && records[n].Position == resp.GetRefused() && resp.GetRefused() != 0 {

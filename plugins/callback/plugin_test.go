@@ -93,6 +93,9 @@ func TestClient_Deliver(t *testing.T) {
 			if tt.name == "some and an error" && !strings.Contains(fmt.Sprint(err), "full") {
 				t.Errorf("got %v, which does not say why", err)
 			}
+			if tt.name == "none" && fmt.Sprint(err) != "deliver 3 records: down" {
+				t.Errorf("got %v, want the sink's words alone", err)
+			}
 		})
 	}
 }

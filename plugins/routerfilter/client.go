@@ -44,7 +44,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	})
 	if err != nil {
-		return Description{}, fmt.Errorf("configure router filter %s: %w", s.Name, err)
+		return Description{}, fmt.Errorf("configure router filter %s: %w", s.Name, session.Said(err))
 	}
 	return Description{Version: resp.GetVersion(), SDKMinor: resp.GetSdkMinor()}, c.Open(c.rpc.Session)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/session"
 	"github.com/conclave-llm/conclave/plugins/wiretext"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -63,7 +64,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	})
 	if err != nil {
-		return Description{}, fmt.Errorf("configure secret source %s: %w", s.Name, err)
+		return Description{}, fmt.Errorf("configure secret source %s: %w", s.Name, session.Said(err))
 	}
 	c.writes.Store(resp.GetWrites())
 	return Description{Version: resp.GetVersion(), SDKMinor: resp.GetSdkMinor(), Writes: resp.GetWrites()}, nil

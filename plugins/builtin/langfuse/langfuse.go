@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 
 // maxBatch is how many requests go into one batch, of which Langfuse takes 3.5 MB.
 const maxBatch = 100
+
+// environment is what Langfuse takes as one: it refuses every event with another.
+var environment = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
 
 // Config is the configuration.
 type Config struct {
@@ -50,6 +54,9 @@ func (l *Langfuse) Configure(_ context.Context, s sdk.CallbackSettings) (sdk.Cal
 	}
 	if _, err := sink.URL("host", cfg.Host); err != nil {
 		return sdk.CallbackDescription{}, err
+	}
+	if e := cfg.Environment; e != "" && (!environment.MatchString(e) || strings.HasPrefix(e, "langfuse")) {
+		return sdk.CallbackDescription{}, fmt.Errorf("environment: %q is none that Langfuse takes: at most 40 letters in lower case, digits, - and _, not beginning with langfuse", e)
 	}
 	r := http.Request{Header: http.Header{"Content-Type": {"application/json"}}}
 	r.SetBasicAuth(cfg.PublicKey, cfg.SecretKey)

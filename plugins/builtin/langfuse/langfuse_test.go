@@ -109,7 +109,13 @@ func TestLangfuse_partial(t *testing.T) {
 			t.Errorf("answered %d: delivered %d, %v, want a refusal: %t", tt.status, n, err, tt.refused)
 		}
 	}
-	if sinktest.Try(&langfuse.Langfuse{}, map[string]any{"public_key": "pk"}) == nil {
-		t.Error("half of the keys are taken")
+	for _, bad := range []map[string]any{
+		{"public_key": "pk"}, // half of the keys
+		{"public_key": "pk", "secret_key": "sk", "environment": "Production"},
+		{"public_key": "pk", "secret_key": "sk", "environment": "langfuse-prod"},
+	} {
+		if sinktest.Try(&langfuse.Langfuse{}, bad) == nil {
+			t.Errorf("%v is taken", bad)
+		}
 	}
 }

@@ -4,6 +4,7 @@
 package otlp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -37,6 +38,7 @@ type Config struct {
 	Project   string `json:"project,omitempty"`
 	Workspace string `json:"workspace,omitempty"` // of Opik and LangSmith; the space of Arize; the entity of Weave
 	Region    string `json:"region,omitempty"`
+	TokenURL  string `json:"token_url,omitempty"` // of AgentOps, which gives tokens for the key there
 	sink.HTTP
 }
 
@@ -48,6 +50,7 @@ type OTLP struct {
 	header   http.Header
 	resource *resourcev1.Resource
 	client   *sink.Client
+	sign     func(r *http.Request, body []byte) error // nil: the header says it all
 }
 
 // New makes the callback of a vendor of the table; "otlp" is any collector.
@@ -63,6 +66,9 @@ func (o *OTLP) Configure(_ context.Context, s sdk.CallbackSettings) (sdk.Callbac
 		return sdk.CallbackDescription{}, err
 	}
 	o.cfg, o.header = cfg, http.Header{"Content-Type": {"application/x-protobuf"}}
+	if o.vendor.json {
+		o.header.Set("Content-Type", "application/json")
+	}
 	o.url = o.vendor.url(&cfg)
 	if _, err := sink.URL("endpoint", o.url); err != nil {
 		return sdk.CallbackDescription{}, err
@@ -79,8 +85,13 @@ func (o *OTLP) Configure(_ context.Context, s sdk.CallbackSettings) (sdk.Callbac
 	}
 	maps.Copy(attributes, cfg.Resource)
 	o.resource = &resourcev1.Resource{Attributes: texts(attributes)}
-	client, err := sink.NewClient(cfg.HTTP, true)
+	client, err := sink.NewClient(cfg.HTTP, !o.vendor.json)
 	o.client = client
+	if err == nil && o.vendor.tokenURL != "" {
+		t := &tokens{url: cmp.Or(cfg.TokenURL, o.vendor.tokenURL), key: cfg.APIKey, client: client.HTTP()}
+		_, err = sink.URL("token_url", t.url)
+		o.sign = t.sign
+	}
 	return sdk.CallbackDescription{Version: scan.Version}, err
 }
 
@@ -94,7 +105,7 @@ func (o *OTLP) send(ctx context.Context, records []sdk.Record) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	answer, err := o.client.Do(ctx, &sink.Request{URL: o.url, Header: o.header, Body: body})
+	answer, err := o.client.Do(ctx, &sink.Request{URL: o.url, Header: o.header, Body: body, Sign: o.sign})
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +124,11 @@ func (o *OTLP) encode(records []sdk.Record) ([]byte, error) {
 	for i := range records {
 		spans[i] = o.span(&records[i])
 	}
-	b, err := proto.Marshal(&tracecollect.ExportTraceServiceRequest{ResourceSpans: []*trace.ResourceSpans{{
+	marshal := proto.Marshal
+	if o.vendor.json {
+		marshal = inJSON
+	}
+	b, err := marshal(&tracecollect.ExportTraceServiceRequest{ResourceSpans: []*trace.ResourceSpans{{
 		Resource: o.resource,
 		ScopeSpans: []*trace.ScopeSpans{{
 			Scope: &common.InstrumentationScope{Name: "github.com/conclave-llm/conclave", Version: scan.Version}, Spans: spans,

@@ -2,10 +2,14 @@ package otlp_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	tracecollect "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
@@ -143,6 +147,84 @@ func TestOTLP_partial(t *testing.T) {
 	}
 }
 
+// AgentOps takes spans with a token that it gives for the key, and not with the key.
+func TestAgentOps(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	down := true
+	spans := collector("/v1/traces")
+	s.Answer(func(r *sinktest.Request) (int, string) {
+		switch {
+		case r.Path == "/v3/auth/token" && down:
+			down = false
+			return http.StatusServiceUnavailable, ""
+		case r.Path == "/v3/auth/token" && string(r.Body) == `{"api_key":"ak-s3cret"}`:
+			return http.StatusOK, `{"token":"jwt","project_id":"p"}`
+		case r.Path == "/v3/auth/token" || r.Header.Get("Authorization") != "Bearer jwt":
+			return http.StatusUnauthorized, "no"
+		}
+		return spans(r)
+	})
+	config := map[string]any{"endpoint": s.URL, "api_key": "ak-s3cret", "token_url": s.URL + "/v3/auth/token"}
+	o := otlp.New("agentops")
+	sinktest.Configure(t, o, config)
+	for range 2 {
+		sinktest.Deliver(t, o, sinktest.Records(3))
+	}
+	var paths []string
+	for _, r := range s.Take() {
+		paths = append(paths, r.Path)
+	}
+	if want := []string{"/v3/auth/token", "/v3/auth/token", "/v1/traces", "/v1/traces"}; !slices.Equal(paths, want) {
+		t.Errorf("got %q, want %q: one token for all", paths, want)
+	}
+	bad := otlp.New("agentops")
+	config["api_key"] = "another"
+	sinktest.Configure(t, bad, config)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if n, err := bad.Deliver(ctx, sinktest.Records(1)); n != 0 || err == nil || !strings.Contains(err.Error(), "gives no token for the api_key: it answers 401") || errors.As(err, new(*sdk.CallbackRefused)) {
+		t.Errorf("with a wrong key: %d, %v; want an error that passes", n, err)
+	}
+	if err := sinktest.Try(otlp.New("agentops"), map[string]any{"api_key": "ak", "token_url": "x"}); err == nil {
+		t.Error("a token_url that is no URL is taken")
+	}
+}
+
+// Langtrace takes spans in JSON that is not compressed, and only of who says that he speaks OpenTelemetry's.
+func TestLangtrace(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "{}")
+	o := otlp.New("langtrace")
+	sinktest.Configure(t, o, map[string]any{"endpoint": s.URL, "api_key": "ak"})
+	records := sinktest.Telling(sinktest.Records(3))
+	sinktest.Deliver(t, o, records)
+	got := s.Take()[0]
+	if got.Path != "/api/trace" || got.Header.Get("Content-Type") != "application/json" || got.Header.Get("Content-Encoding") != "" ||
+		got.Header.Get("x-api-key") != "ak" || !strings.Contains(got.Header.Get("User-Agent"), "opentelemetry") {
+		t.Errorf("got %s %v", got.Path, got.Header)
+	}
+	var in struct {
+		ResourceSpans []struct {
+			ScopeSpans []struct {
+				Spans []struct {
+					TraceID           string `json:"traceId"`
+					SpanID            string `json:"spanId"`
+					Name              string
+					Kind              int
+					StartTimeUnixNano string
+				}
+			}
+		}
+	}
+	got.JSON(t, &in)
+	spans := in.ResourceSpans[0].ScopeSpans[0].Spans
+	if len(spans) != 3 || spans[0].TraceID != hex.EncodeToString(otlp.TraceID(records[0].RequestID)) || len(spans[0].SpanID) != 16 ||
+		spans[0].Name != "chat fast" || spans[0].Kind != 3 || spans[0].StartTimeUnixNano != "1772368200123000000" {
+		t.Errorf("got %+v", spans)
+	}
+}
+
 // Each vendor gets the headers and the path of its row; whether the vendor takes them this cannot tell.
 func TestVendors(t *testing.T) {
 	t.Parallel()
@@ -151,13 +233,11 @@ func TestVendors(t *testing.T) {
 		headers  map[string]string
 		resource map[string]string
 	}{
-		"agentops":      {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, nil},
-		"arize":         {"/v1/traces", map[string]string{"api_key": "ak", "space_id": "ws"}, map[string]string{"model_id": "pr"}},
+		"arize":         {"/v1/traces", map[string]string{"Authorization": "ak", "api_key": "ak", "arize-space-id": "ws", "space_id": "ws"}, map[string]string{"model_id": "pr"}},
 		"braintrust":    {"/v1/traces", map[string]string{"Authorization": "Bearer ak", "x-bt-parent": "project_name:pr"}, nil},
 		"honeycomb":     {"/v1/traces", map[string]string{"x-honeycomb-team": "ak"}, nil},
 		"langfuse_otel": {"/api/public/otel/v1/traces", map[string]string{"Authorization": "Basic cGs6c2s=", "x-langfuse-ingestion-version": "4"}, nil},
 		"langsmith":     {"/otel/v1/traces", map[string]string{"x-api-key": "ak", "Langsmith-Project": "pr"}, nil},
-		"langtrace":     {"/api/trace", map[string]string{"api_key": "ak"}, nil},
 		"logfire":       {"/v1/traces", map[string]string{"Authorization": "ak"}, nil},
 		"lunary":        {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, nil},
 		"mlflow":        {"/v1/traces", map[string]string{"x-mlflow-experiment-id": "pr"}, nil},
@@ -192,7 +272,7 @@ func TestVendors(t *testing.T) {
 		})
 	}
 	if n := len(otlp.Vendors()); n != 17 {
-		t.Errorf("%d vendors, of which 17 are tested", n)
+		t.Errorf("%d vendors, of which 15 are tested here", n)
 	}
 	for _, name := range otlp.Vendors() {
 		if err := sinktest.Try(otlp.New(name), map[string]any{"region": "eu/evil"}); err == nil {

@@ -9,6 +9,7 @@ import (
 
 	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
@@ -19,6 +20,8 @@ type vendor struct {
 	path     string // behind the endpoint; default /v1/traces
 	region   string // default of the region
 	needs    []string
+	tokenURL string // gives tokens for the key, which prove who sends; empty: none are needed
+	json     bool   // spans are sent in JSON, and not compressed: it reads nothing else well
 	// prove puts into the headers who sends, and into the resource where it belongs.
 	prove func(c *Config, h http.Header, resource map[string]string)
 	// inference says that the vendor reads OpenInference's names.
@@ -28,18 +31,22 @@ type vendor struct {
 }
 
 // vendors are the vendors by the names of their callbacks. MLflow and Phoenix are real servers in test/counterparts,
-// Weave's row was compared with its documentation; the addresses and headers of the others have not been tried at
-// the vendor or checked against its pages.
+// Weave's row was compared with its documentation, those of AgentOps, Arize and Langtrace with the sources that these publish; the
+// addresses and headers of the others have not been tried at the vendor or checked against its pages.
 var vendors = map[string]vendor{
 	"otlp": {title: "any OpenTelemetry collector"},
 	"agentops": {
-		title: "AgentOps", endpoint: "https://otlp.agentops.ai", needs: []string{"api_key"}, prove: bearer,
+		title: "AgentOps", endpoint: "https://otlp.agentops.cloud", needs: []string{"api_key"}, tokenURL: "https://api.agentops.ai/v3/auth/token",
 	},
 	"arize": {
 		title: "Arize AX", endpoint: "https://otlp.arize.com", needs: []string{"api_key", "workspace"}, inference: true,
 		prove: func(c *Config, h http.Header, resource map[string]string) {
-			h.Set("space_id", c.Workspace)
-			h.Set("api_key", c.APIKey)
+			for _, name := range []string{"arize-space-id", "space_id"} { // both are Arize's, the second one of older collectors
+				h.Set(name, c.Workspace)
+			}
+			for _, name := range []string{"Authorization", "api_key"} {
+				h.Set(name, c.APIKey)
+			}
 			project(c, resource)
 		},
 	},
@@ -87,8 +94,11 @@ var vendors = map[string]vendor{
 		},
 	},
 	"langtrace": {
-		title: "Langtrace", endpoint: "https://app.langtrace.ai", path: "/api/trace", needs: []string{"api_key"},
-		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("api_key", c.APIKey) },
+		title: "Langtrace", endpoint: "https://app.langtrace.ai", path: "/api/trace", needs: []string{"api_key"}, json: true,
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			h.Set("x-api-key", c.APIKey)
+			h.Set("User-Agent", "opentelemetry conclave/"+scan.Version) // else it takes them for spans of its own form
+		},
 	},
 	"logfire": {
 		title: "Pydantic Logfire", endpoint: "https://logfire-{region}.pydantic.dev", region: "us", needs: []string{"api_key"},
