@@ -204,7 +204,18 @@ func (f *FileFacts) validate() error {
 	return err
 }
 
+// outputExpiry is when the files of the batch's answers expire; nil: with the batch.
+func (b *BatchJob) outputExpiry() *Expiry {
+	if b.OutputSeconds == 0 {
+		return nil
+	}
+	return &Expiry{Anchor: ExpiryAnchor, Seconds: b.OutputSeconds}
+}
+
 func (b *BatchJob) validate() error {
+	if err := b.outputExpiry().validate("output"); err != nil {
+		return err
+	}
 	if _, err := partsSize("output", b.Output); err != nil {
 		return err
 	}
@@ -218,8 +229,6 @@ func (b *BatchJob) validate() error {
 		return invalidf("input_file", "%q is no id of a file", b.InputFile)
 	case len(b.Metadata) > maxBatchMetadata:
 		return invalidf("metadata", "may have at most %d bytes", maxBatchMetadata)
-	case b.OutputSeconds != 0 && (b.OutputSeconds < MinExpiry || b.OutputSeconds > MaxExpiry):
-		return invalidf("output_seconds", "%d is not between %d and %d", b.OutputSeconds, MinExpiry, MaxExpiry)
 	case len(b.Problems) > maxBatchProblems:
 		return invalidf("problems", "are more than %d", maxBatchProblems)
 	case b.Next < 0 || b.Next > b.Total || len(b.Asked) > MaxBatchParallel || len(b.Again) > MaxBatchParallel:

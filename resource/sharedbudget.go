@@ -204,7 +204,7 @@ func (c *Catalog) CustomerLevel(id string, record *Customer, who *Principal) (l 
 	case record == nil:
 		return Level{Kind: HolderCustomer, ID: id, Allowance: given}, false, true
 	}
-	if record.Allowance.IsZero() {
+	if record.IsZero() {
 		l.Allowance = given
 		return l, false, true
 	}

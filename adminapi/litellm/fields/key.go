@@ -14,7 +14,7 @@ import (
 )
 
 // keyFields are fields of keys alone that only have another name.
-var keyFields = map[string]string{ //nolint:gosec // names of fields
+var keyFields = map[string]string{
 	"permissions": "permissions", "prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
 }
 
@@ -222,7 +222,7 @@ func Regenerate(in records.Document, h http.Header) (client.Rotate, error) {
 }
 
 // otherNames are LiteLLM's names of fields of records that it calls otherwise, for errors about them.
-var otherNames = map[string]string{
+var otherNames = map[string]string{ //nolint:gosec // names of fields
 	"object_permission": "objects", "key_type": "type", "grace_period": "grace", "allowed_model_region": "region",
 	"mcp_rpm_limit": "mcp_limits", "tag_rpm_limit": "tag_limits", "allowed_passthrough_routes": "passthrough_routes",
 	"default_estimated_output_tokens": "default_output_hold", "default_estimated_output_tokens_per_model": "model_output_holds",

@@ -41,7 +41,7 @@ func refuseLimitTypes(in records.Document) error {
 }
 
 // renamedFields are fields of every policy that only have another name.
-var renamedFields = map[string]string{
+var renamedFields = map[string]string{ //nolint:gosec // names of fields
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "access_group_ids": "access_group_ids", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", guardSwitch: guardSwitch, "enforced_params": "enforced_params",
 	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
