@@ -95,7 +95,7 @@ var canaryDoors = []canaryDoor{
 		s, _ := dialTalk(v.T, v.n, "/v1/responses", v.key)
 		s.turn(v.T, `{"type":"response.create","model":"demo","store":true,"instructions":%q,"input":%q}`, v.at("laneinstructions"), v.at("lane"))
 		s.send(v.T, `{"type":"%s","model":"demo"}`, v.at("lanetype"))
-		s.await(v.T, "error")
+		_, _ = s.await(v.T, "error")
 	}},
 	{place: "tool", kept: true, use: canaryTool},
 	{place: "agent", kept: true, use: canaryAgent},
@@ -154,14 +154,14 @@ func canarySession(v *canaryVisit) {
 	s.send(v.T, `{"type":"session.update","session":{"type":"realtime","instructions":%q,"output_modalities":["text"],"audio":{"input":{"turn_detection":null}}}}`, v.at("sessioninstructions"))
 	s.send(v.T, `{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":%q}]}}`, v.at("session"))
 	s.send(v.T, `{"type":"response.create","response":{"max_output_tokens":40,"instructions":%q}}`, v.at("sessionresponse"))
-	s.await(v.T, "response.done")
+	_, _ = s.await(v.T, "response.done")
 	s.send(v.T, `{"type":%q,"event_id":%q}`, v.at("sessiontype"), v.at("sessionevent"))
-	s.await(v.T, "error")
+	_, _ = s.await(v.T, "error")
 	s.send(v.T, `{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":%q}]}}`, "forbiddenword "+v.at("sessionblocked"))
 	s.send(v.T, `{"type":"response.create","response":{"max_output_tokens":40}}`)
-	s.await(v.T, "error", "response.done")
+	_, _ = s.await(v.T, "error", "response.done")
 	s.send(v.T, `{"type":"conversation.item.create","x":%s`, v.at("sessionbroken"))
-	s.await(v.T, "error")
+	_, _ = s.await(v.T, "error")
 }
 
 // canaryTool calls tools, prompts and resources of a server, and such as are not there.

@@ -288,16 +288,22 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		edits := llm.Edits{DropOwn: true, Model: inBody}
-		if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
-			c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
-		}
-		c.attempt.Body = pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops())
-		if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
-			c.attempt.Body = pass.RenameOrdered(c.attempt.Body, c.namesAt(d))
-		}
+		c.attempt.Body = c.passBody(d, inBody)
 	}
 	return &c.attempt, nil
+}
+
+// passBody is the client's body for the deployment. inBody is the model's name in it; "": as it is.
+func (c *Call) passBody(d *view.Deployment, inBody string) []byte {
+	edits := llm.Edits{DropOwn: true, Model: inBody}
+	if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
+		c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
+	}
+	body := pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops())
+	if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
+		body = pass.RenameOrdered(body, c.namesAt(d))
+	}
+	return body
 }
 
 // namesAt gives the models' names at the provider of a deployment: those of the gateway's models that have a deployment of
