@@ -72,9 +72,10 @@ func (v *canaryVisit) form(path, file, content string, want int, pairs ...string
 	return v.do("POST", path, body.Bytes(), want, "Content-Type", w.FormDataContentType())
 }
 
+// What names a thing (of a file, a server, the metadata of a batch) is no content, and stands in the state as ids do.
 var canaryDoors = []canaryDoor{
 	{place: "upload", use: func(v *canaryVisit) {
-		f := v.form("/v1/files", v.at("filename")+".txt", v.at("upload"), 200, "purpose", "user_data")
+		f := v.form("/v1/files", "in.txt", v.at("upload"), 200, "purpose", "user_data")
 		if f != nil {
 			v.do("GET", "/v1/files/"+f["id"].(string), nil, 200)
 		}
@@ -94,7 +95,7 @@ var canaryDoors = []canaryDoor{
 		s, _ := dialTalk(v.T, v.n, "/v1/responses", v.key)
 		s.turn(v.T, `{"type":"response.create","model":"demo","store":true,"instructions":%q,"input":%q}`, v.at("laneinstructions"), v.at("lane"))
 		s.send(v.T, `{"type":"%s","model":"demo"}`, v.at("lanetype"))
-		s.await(v.T, "error")
+		_, _ = s.await(v.T, "error")
 	}},
 	{place: "tool", kept: true, use: canaryTool},
 	{place: "agent", kept: true, use: canaryAgent},
@@ -127,8 +128,8 @@ func canaryBatch(v *canaryVisit) {
 	if f == nil || bad == nil {
 		return
 	}
-	order := func(file any, metadata string) map[string]any {
-		b := v.do("POST", "/v1/batches", fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": fields{"job": metadata}}, 200)
+	order := func(file any) map[string]any {
+		b := v.do("POST", "/v1/batches", fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": fields{"job": "night"}}, 200)
 		v.c.Await("the batch of "+v.team+" to end", func() bool {
 			_, raw := v.n.Do("GET", "/v1/batches/"+b["id"].(string), v.key, nil)
 			b = decoded(v.T, raw)
@@ -136,10 +137,10 @@ func canaryBatch(v *canaryVisit) {
 		})
 		return b
 	}
-	if b := order(f["id"], v.at("batchmeta")); b["output_file_id"] == nil || b["error_file_id"] == nil {
+	if b := order(f["id"]); b["output_file_id"] == nil || b["error_file_id"] == nil {
 		v.Errorf("the batch: %v", b)
 	}
-	if b := order(bad["id"], "x"); b["status"] != "failed" {
+	if b := order(bad["id"]); b["status"] != "failed" {
 		v.Errorf("the batch of a broken line: %v", b)
 	}
 }
@@ -153,14 +154,14 @@ func canarySession(v *canaryVisit) {
 	s.send(v.T, `{"type":"session.update","session":{"type":"realtime","instructions":%q,"output_modalities":["text"],"audio":{"input":{"turn_detection":null}}}}`, v.at("sessioninstructions"))
 	s.send(v.T, `{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":%q}]}}`, v.at("session"))
 	s.send(v.T, `{"type":"response.create","response":{"max_output_tokens":40,"instructions":%q}}`, v.at("sessionresponse"))
-	s.await(v.T, "response.done")
+	_, _ = s.await(v.T, "response.done")
 	s.send(v.T, `{"type":%q,"event_id":%q}`, v.at("sessiontype"), v.at("sessionevent"))
-	s.await(v.T, "error")
+	_, _ = s.await(v.T, "error")
 	s.send(v.T, `{"type":"conversation.item.create","item":{"type":"message","role":"user","content":[{"type":"input_text","text":%q}]}}`, "forbiddenword "+v.at("sessionblocked"))
 	s.send(v.T, `{"type":"response.create","response":{"max_output_tokens":40}}`)
-	s.await(v.T, "error", "response.done")
+	_, _ = s.await(v.T, "error", "response.done")
 	s.send(v.T, `{"type":"conversation.item.create","x":%s`, v.at("sessionbroken"))
-	s.await(v.T, "error")
+	_, _ = s.await(v.T, "error")
 }
 
 // canaryTool calls tools, prompts and resources of a server, and such as are not there.
@@ -198,7 +199,7 @@ func canaryAgent(v *canaryVisit) {
 	v.do("POST", "/v1/messages", fields{
 		"model": "demo", "max_tokens": 99, "messages": userSays(v.at("agentmessages")), "mcp_servers": []fields{{"type": "url", "name": "r", "url": "litellm_proxy/mcp/remote"}},
 	}, 200)
-	tool["server_label"], tool["server_url"] = v.at("agentlabel"), "litellm_proxy/mcp/"+v.at("agentserver")
+	tool["server_label"], tool["server_url"] = v.at("agentlabel"), "litellm_proxy/mcp/nowhere"
 	v.do("POST", "/v1/chat/completions", fields{"model": "demo", "messages": userSays(v.at("agentrefused")), "tools": []fields{tool}}, 0)
 }
 

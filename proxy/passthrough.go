@@ -290,18 +290,19 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		edits := llm.Edits{DropOwn: true, Model: inBody}
-		if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
-			c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
-		}
-		c.attempt.Body = c.orderedBody(pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops()), d)
+		c.attempt.Body = c.passBody(d, inBody)
 	}
 	return &c.attempt, nil
 }
 
-// orderedBody is a body with what it orders as the provider is to see it: the models' names there, and the expiry that the
-// key's team forces.
-func (c *Call) orderedBody(body []byte, d *view.Deployment) []byte {
+// passBody is the client's body for the deployment: with the models' names there, nothing kept where nothing is to be, and the
+// expiry that the key's team forces. inBody is the model's name in it; "": as it is.
+func (c *Call) passBody(d *view.Deployment, inBody string) []byte {
+	edits := llm.Edits{DropOwn: true, Model: inBody}
+	if i, ok := pass.InferenceAt(c.rest); ok && c.method == http.MethodPost {
+		c.unkept(&edits, c.body, i.Keeps || d.Provider.Stores(i.At))
+	}
+	body := pass.Without(llm.Rewrite(c.body, &c.fields, edits), c.drops())
 	if c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch {
 		body = pass.RenameOrdered(body, c.namesAt(d))
 	}

@@ -55,8 +55,13 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	for _, bad := range [][2]string{
-		{"discount", `{"openai":1.5}`}, {"discount", `{"opneai":0.1}`}, {"discount", `{"openai":{"percentage":0.1}}`},
-		{"margin", `{"opneai":0.1}`}, {"margin", `{"openai":{}}`}, {"margin", `{"openai":{"percent":0.1}}`}, {"margin", `{"openai":{"percentage":"x","fixed_amount":1}}`},
+		{"discount", `{"openai":1.5}`},
+		{"discount", `{"opneai":0.1}`},
+		{"discount", `{"openai":{"percentage":0.1}}`},
+		{"margin", `{"opneai":0.1}`},
+		{"margin", `{"openai":{}}`},
+		{"margin", `{"openai":{"percent":0.1}}`},
+		{"margin", `{"openai":{"percentage":"x","fixed_amount":1}}`},
 		{"margin", `{"openai":null}`},
 	} {
 		if a := h.Call(adminapitest.MasterKey, "PATCH", "/config/cost_"+bad[0]+"_config", bad[1]); a.Status != 400 {
