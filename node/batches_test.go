@@ -174,14 +174,21 @@ func TestNode_batchOfProvider(t *testing.T) {
 			settled, spend := account(n)
 			return settled == base+actual && spend == base+actual
 		})
-		if status, body := n.Do("GET", "/v1/batches/batch_abc123", rich.Secret, nil); status != 200 {
+		get := func(path, secret string) (status int, body []byte) {
+			c.Await(n.Name+" can ask the leader, and has a lease", func() bool {
+				status, body = n.Do("GET", path, secret, nil)
+				return status != 503 && status != 429
+			})
+			return status, body
+		}
+		if status, body := get("/v1/batches/batch_abc123", rich.Secret); status != 200 {
 			t.Errorf("show at %s: %d %s", n.Name, status, body)
 		}
-		status, body := n.Do("GET", "/v1/files/file-out123/content", rich.Secret, nil)
+		status, body := get("/v1/files/file-out123/content", rich.Secret)
 		if status != 200 || strings.Count(string(body), `"model":"quick"`) != 4 || strings.Contains(string(body), "gpt-5") {
 			t.Errorf("results at %s: %d %s", n.Name, status, body)
 		}
-		if status, _ := n.Do("GET", "/v1/files/file-out123/content", poor.Secret, nil); status != 404 {
+		if status, _ := get("/v1/files/file-out123/content", poor.Secret); status != 404 {
 			t.Errorf("a stranger reads the results at %s: %d", n.Name, status)
 		}
 	}

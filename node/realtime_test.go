@@ -88,6 +88,9 @@ func TestRealtime_neverOverspent(t *testing.T) {
 	for _, n := range c.Nodes {
 		wg.Go(func() {
 			s, status := dialTalk(t, n, "/v1/realtime?model=demo", k.Secret)
+			for s == nil && status == 429 && c.Bill() < limit/3 { // a busy machine grants no lease in time
+				s, status = dialTalk(t, n, "/v1/realtime?model=demo", k.Secret)
+			}
 			if s == nil {
 				if status != 429 {
 					t.Errorf("%s: %d", n.Name, status)

@@ -29,9 +29,7 @@ func (p *Provider) Fit(body []byte, base string, t *llm.Target) []byte {
 		}
 		m.Value = c.Raw()
 		if m.Name == "temperature" && p.MaxTemperature > 0 {
-			if v, err := strconv.ParseFloat(string(m.Value), 64); err == nil && v > p.MaxTemperature && !t.Drop(m.Name) {
-				m.Value = strconv.AppendFloat(nil, p.MaxTemperature, 'f', -1, 64)
-			}
+			f.lower(&m)
 		}
 		out = m.Append(out)
 	}
@@ -84,6 +82,13 @@ func (f *fitter) messages(out []byte, c *llm.Cursor) []byte {
 		out = append(out, '}')
 	}
 	return append(out, ']')
+}
+
+// lower lowers a temperature to the highest that the vendor takes.
+func (f *fitter) lower(m *llm.Member) {
+	if v, err := strconv.ParseFloat(string(m.Value), 64); err == nil && v > f.p.MaxTemperature && !f.t.Drop(m.Name) {
+		m.Value = strconv.AppendFloat(nil, f.p.MaxTemperature, 'f', -1, 64)
+	}
 }
 
 // isTool says whether the message at the cursor is a tool's result, which has the tool's name.

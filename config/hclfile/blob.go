@@ -8,9 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/conclave-llm/conclave/config"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/conclave-llm/conclave/config"
 )
 
 // maxBlob bounds a file that blob(PATH) names.

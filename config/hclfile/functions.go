@@ -3,10 +3,11 @@ package hclfile
 import (
 	"unicode/utf8"
 
-	"github.com/conclave-llm/conclave/config"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/function"
+
+	"github.com/conclave-llm/conclave/config"
 )
 
 // functions are what expressions may call.

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/resource"
-	"github.com/hashicorp/hcl/v2"
 )
 
 // node reads the node block.

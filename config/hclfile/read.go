@@ -3,10 +3,11 @@ package hclfile
 import (
 	"fmt"
 
-	"github.com/conclave-llm/conclave/config"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/conclave-llm/conclave/config"
 )
 
 // Read reads a configuration file in HCL. An error in its contents is a *config.Error.

@@ -1,10 +1,11 @@
 package hclfile
 
 import (
-	"github.com/conclave-llm/conclave/resource"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // literals finds the references that stand in HCL as they are.

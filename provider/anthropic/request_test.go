@@ -291,11 +291,15 @@ func TestEncodeRequest(t *testing.T) {
 				`{"type":"web_search_20250305","name":"web_search","user_location":{"type":"approximate","city":"Bern"},"allowed_domains":["x.example"]},{"type":"bash_20250124","name":"bash"}],"tool_choice":{"type":"any","disable_parallel_tool_use":true}`, "tools",
 		},
 		{
-			"a strict tool's schema is what an answer's is", "", chat.Request{Messages: hi, Tools: []chat.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{"n":{"type":"integer","minimum":1}},"required":["n"]}`), Strict: &yes}}}, llm.Target{},
+			"a strict tool's schema is what an answer's is", "",
+			chat.Request{Messages: hi, Tools: []chat.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{"n":{"type":"integer","minimum":1}},"required":["n"]}`), Strict: &yes}}},
+			llm.Target{},
 			`"max_tokens":4096,` + asked + `,"tools":[{"name":"f","input_schema":{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false},"strict":true}]`, "",
 		},
 		{
-			"a model that knows no strict tools", "claude-sonnet-4-20250514", chat.Request{Messages: hi, Tools: []chat.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{"n":{"minimum":1}}}`), Strict: &yes}}}, llm.Target{},
+			"a model that knows no strict tools", "claude-sonnet-4-20250514",
+			chat.Request{Messages: hi, Tools: []chat.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{"n":{"minimum":1}}}`), Strict: &yes}}},
+			llm.Target{},
 			`"max_tokens":4096,` + asked + `,"tools":[{"name":"f","input_schema":{"type":"object","properties":{"n":{"minimum":1}}}}]`, "tools.strict",
 		},
 		{"metadata beside a user", "", chat.Request{Messages: hi, User: "u", Metadata: json.RawMessage(`{"a":"b"}`)}, llm.Target{}, `"max_tokens":4096,` + asked + `,"metadata":{"user_id":"u"}`, "metadata"},

@@ -35,9 +35,13 @@ func TestPages(t *testing.T) {
 
 	chunks := []chat.Chunk{
 		{Type: chat.ChunkStart, ID: "x", Model: "m", Created: 1},
-		{Type: chat.ChunkText, Text: "Zür. "}, {Type: chat.ChunkCitations, Raw: json.RawMessage(document), Origin: "messages"},
-		{Type: chat.ChunkText, Text: "Cited"}, {Type: chat.ChunkCitations, Raw: json.RawMessage(page), Origin: "messages"}, {Type: chat.ChunkCitations, Raw: json.RawMessage(result), Origin: "messages"},
-		{Type: chat.ChunkFinish, Finish: chat.FinishStop}, {Type: chat.ChunkEnd},
+		{Type: chat.ChunkText, Text: "Zür. "},
+		{Type: chat.ChunkCitations, Raw: json.RawMessage(document), Origin: "messages"},
+		{Type: chat.ChunkText, Text: "Cited"},
+		{Type: chat.ChunkCitations, Raw: json.RawMessage(page), Origin: "messages"},
+		{Type: chat.ChunkCitations, Raw: json.RawMessage(result), Origin: "messages"},
+		{Type: chat.ChunkFinish, Finish: chat.FinishStop},
+		{Type: chat.ChunkEnd},
 	}
 	streamed := func(enc chat.Encoder) (all string) {
 		for i := range chunks {
