@@ -67,12 +67,33 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		if r := recover(); r != nil {
 			io, ok := r.(*overlay.Failure)
 			if !ok {
-				f.file.Doubt() // bbolt panics on damaged pages
+				f.file.Doubt()
 				panic(r)
 			}
 			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.Index, io.Err), b.base.Tx.Rollback())
 		}
 	}()
+	var news *served.News
+	err = store.Guard(func() (err error) {
+		news, err = f.commit(b, logs, out)
+		return err
+	})
+	if errors.Is(err, ErrDamaged) { // the transaction is open
+		return errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.Index, err), b.base.Tx.Rollback())
+	}
+	if err != nil {
+		return err
+	}
+	f.publisher.Publish(news)
+	if f.cfg.Watch != nil {
+		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed, Generation: b.pos.Generation})
+	}
+	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
+	return nil
+}
+
+// commit applies the entries and commits what they have changed. A damaged page is a panic or an error.
+func (f *FSM) commit(b *batch, logs []*raft.Log, out []any) (*served.News, error) {
 	for i, l := range logs {
 		out[i] = f.entry(b, l)
 	}
@@ -85,15 +106,10 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	}
 	fault.Point(fault.StateCommit)
 	if err := b.base.Tx.Commit(); err != nil {
-		return fmt.Errorf("commit batch: %w", err)
+		return nil, fmt.Errorf("commit batch: %w", err)
 	}
 	fault.Point(fault.StateCommitted)
-	f.publisher.Publish(news)
-	if f.cfg.Watch != nil {
-		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed, Generation: b.pos.Generation})
-	}
-	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
-	return nil
+	return news, nil
 }
 
 // entry applies one entry of the log. One that the file has already is skipped: the newest of those must be

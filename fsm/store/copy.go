@@ -42,12 +42,11 @@ func walk(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) (frame.Hash, error)
 }
 
 // verify walks the state and compares its hash with the one kept up to date by Apply.
-func verify(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) (err error) {
-	defer func() {
-		if r := recover(); r != nil { // bbolt panics on some damaged pages
-			err = fmt.Errorf("walk state: %v: %w", r, frame.ErrDamaged)
-		}
-	}()
+func verify(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) error {
+	return Guard(func() error { return verified(tx, fn) })
+}
+
+func verified(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) error {
 	pos, err := ReadPosition(tx)
 	if err != nil {
 		return err

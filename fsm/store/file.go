@@ -115,7 +115,7 @@ func (f *File) keep(boot string, read func(*bolt.Tx) error) error {
 
 // load reads the file. A stamp must tell of the same state.
 func (f *File) load(db *bolt.DB, stamp *Position, read func(*bolt.Tx) error) error {
-	err := readWhole(db, func(tx *bolt.Tx) error {
+	whole := func(tx *bolt.Tx) error {
 		if err := read(tx); err != nil || stamp == nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func (f *File) load(db *bolt.DB, stamp *Position, read func(*bolt.Tx) error) err
 			err = fmt.Errorf("stamp names index %d, the file %d: %w", stamp.Index, pos.Index, frame.ErrDamaged)
 		}
 		return err
-	})
-	if err != nil {
+	}
+	if err := readWhole(db, whole); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	f.db = db
@@ -133,13 +133,8 @@ func (f *File) load(db *bolt.DB, stamp *Position, read func(*bolt.Tx) error) err
 }
 
 // readWhole reads a file of which any page may be damaged.
-func readWhole(db *bolt.DB, read func(*bolt.Tx) error) (err error) {
-	defer func() {
-		if r := recover(); r != nil { // bbolt panics on some damaged pages
-			err = fmt.Errorf("read state: %v: %w", r, frame.ErrDamaged)
-		}
-	}()
-	return db.View(read)
+func readWhole(db *bolt.DB, read func(*bolt.Tx) error) error {
+	return Guard(func() error { return db.View(read) })
 }
 
 // openFile opens a file of the state, which may be damaged.
@@ -182,11 +177,11 @@ func (f *File) Begin() (*bolt.Tx, error) {
 	return f.db.Begin(true)
 }
 
-// View runs a short read.
+// View runs a short read. A damaged page is an error that wraps frame.ErrDamaged.
 func (f *File) View(fn func(*bolt.Tx) error) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.db.View(fn)
+	return Guard(func() error { return f.db.View(fn) })
 }
 
 // Doubt makes the next start rebuild the file.

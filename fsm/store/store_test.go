@@ -3,6 +3,8 @@ package store_test
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -91,6 +93,48 @@ func TestOpen_Trust(t *testing.T) {
 				t.Errorf("Scrub: %v", err)
 			}
 		})
+	}
+}
+
+// TestView_Damaged has the sizes of all values lead out of the file while it is open: reading one is an error, and does not end the
+// process.
+func TestView_Damaged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := open(t, dir, "b1", readable)
+	write(t, f)
+	defer func() { _ = f.Close(store.Position{}) }()
+	file, err := os.OpenFile(filepath.Join(dir, "fsm.db"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const leaf, size, element = 2, 4096, 16
+	for at := int64(0); at < info.Size(); at += size {
+		var head [16]byte
+		if _, err := file.ReadAt(head[:], at); err != nil || head[8] != leaf {
+			continue
+		}
+		for i := range int64(head[10]) {
+			if _, err := file.WriteAt([]byte{0x40}, at+element+i*element+15); err != nil { // the highest byte of the value's size
+				t.Fatal(err)
+			}
+		}
+	}
+	err = f.View(func(tx *bolt.Tx) error {
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(k, v []byte) error {
+				_, err := frame.Parse(k, v)
+				return err
+			})
+		})
+	})
+	if !errors.Is(err, frame.ErrDamaged) {
+		t.Errorf("got %v, want %v", err, frame.ErrDamaged)
 	}
 }
 
