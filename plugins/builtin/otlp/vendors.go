@@ -33,9 +33,9 @@ type vendor struct {
 // vendors are the vendors by the names of their callbacks. MLflow and Phoenix are real servers in test/counterparts,
 // Weave's row was compared with its documentation, those of AgentOps, Arize and Langtrace with the sources that these publish; the
 // addresses and headers of the others have not been tried at the vendor or checked against its pages.
-var vendors = map[string]vendor{ //nolint:gosec // addresses and names of fields, no secrets
+var vendors = map[string]vendor{
 	"otlp": {title: "any OpenTelemetry collector"},
-	"agentops": {
+	"agentops": { //nolint:gosec // an address, no secret
 		title: "AgentOps", endpoint: "https://otlp.agentops.cloud", needs: []string{"api_key"}, tokenURL: "https://api.agentops.ai/v3/auth/token",
 	},
 	"arize": {
