@@ -238,7 +238,8 @@ func TestMoney_KillStorm(t *testing.T) {
 	c := cluster.Config{Remembered: 1_000_000}.Start(t, 3)
 	dear(c, t)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 100_000, "per": "total", "strict": true}}}) // no hold is less than a bill
-	for i := range c.Nodes {                                                                                                 // a node knows a new key at once, and a new model when it has applied it
+	// A node knows a new key at once, and a new model when it has applied it.
+	for i := range c.Nodes {
 		c.Await("the node serves the model", 10*time.Second, func() bool {
 			return cluster.Call(t, http.MethodGet, c.Nodes[i].URL+"/v1/models/dear", secret, nil, nil) == http.StatusOK
 		})
