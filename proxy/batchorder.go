@@ -46,7 +46,7 @@ func (s *Server) holdBatch(ctx context.Context, c *Call) error {
 	if !c.owed || !c.ordersBatch() || !c.budgeted() {
 		return nil
 	}
-	o := orderReader{s: s, c: c, own: c.plan[0]}
+	o := orderReader{s: s, c: c, own: c.plan[0], named: map[string]*advance{}}
 	if err := o.read(ctx); err != nil {
 		return err
 	}
@@ -153,9 +153,10 @@ type orderReader struct {
 	own      router.Target // that is asked for the batch
 	names    batch.Names   // of the models in the file
 	advances []*advance
-	endpoint llm.Endpoint // of all requests
-	model    string       // of those that name none
-	line     int          // that is read
+	named    map[string]*advance // by the names that requests have said so far
+	endpoint llm.Endpoint        // of all requests
+	model    string              // of those that name none
+	line     int                 // that is read
 }
 
 // order is the body of an order, in the words of OpenAI, Anthropic and Mistral.
@@ -287,6 +288,16 @@ func (o *orderReader) bad(err error) error {
 
 // advanceFor is the sum of the requests for a model.
 func (o *orderReader) advanceFor(name string) *advance {
+	a, ok := o.named[name]
+	if !ok {
+		a = o.advanceOf(name)
+		o.named[name] = a
+	}
+	return a
+}
+
+// advanceOf is the sum to which a name belongs: several may be those of one model.
+func (o *orderReader) advanceOf(name string) *advance {
 	m, d, sent := o.c.orderedModel(&o.own, o.names.Asked(name), name)
 	for _, a := range o.advances {
 		if a.model == m && a.deployment == d {
