@@ -120,7 +120,7 @@ type Flags uint32
 // The flags of a Record.
 const (
 	Streamed   Flags = 1 << iota // the answer was a stream
-	Estimated                    // charged its hold, because the process died before it ended
+	HoldCharged                  // charged its hold: the process died before it ended, or nobody will learn what it used; called "estimated", as usage is that the gateway has counted
 	Overrun                      // cost more than its hold
 	Cached                       // answered from the cache
 	Cut                          // the stream ended before the provider had finished

@@ -224,7 +224,7 @@ func (b *biller) forgotten(ctx context.Context, why error) error {
 	return b.once(ctx, a, version, func(have map[string]bool) error {
 		for i := range a.Order.Holds {
 			h := &a.Order.Holds[i]
-			if err := b.note(a, h, b.record(i), ledger.Estimated, h.Cost, nil, have); err != nil {
+			if err := b.note(a, h, b.record(i), ledger.HoldCharged, h.Cost, nil, have); err != nil {
 				return err
 			}
 		}
