@@ -146,7 +146,7 @@ func forge(t *testing.T, l *Log, i int, change func(r *Row)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // of a test
+	defer f.Close()              //nolint:errcheck // of a test
 	var unlinked segment.Chained // while the rows are written
 	out, err := segment.NewWriter(f, "n1", &unlinked)
 	if err != nil {

@@ -169,17 +169,17 @@ func (t totals) list() []Total {
 
 // Report is what a node found out about its own files.
 type Report struct {
-	Node        string   `json:"node"`
-	Taken       uint64   `json:"taken"`
-	Segments    int      `json:"segments"`
-	Rows        int64    `json:"rows"`
-	Requests    int64    `json:"requests"`
-	Journal     int64    `json:"journal"`          // records of the journal that were compared with rows
-	Since       string   `json:"since"`            // first day whose rows are all kept
-	Chained     int      `json:"chained"`          // segments that are in the node's chain; the rest was sealed before there was one
-	Head        string   `json:"head,omitempty"`   // hash of all sealed rows: noted elsewhere, it proves that none was changed since
-	Anchor      *segment.Anchor  `json:"anchor,omitempty"` // of the segments that were removed for their age
-	Differences []string `json:"differences,omitempty"`
+	Node        string          `json:"node"`
+	Taken       uint64          `json:"taken"`
+	Segments    int             `json:"segments"`
+	Rows        int64           `json:"rows"`
+	Requests    int64           `json:"requests"`
+	Journal     int64           `json:"journal"`          // records of the journal that were compared with rows
+	Since       string          `json:"since"`            // first day whose rows are all kept
+	Chained     int             `json:"chained"`          // segments that are in the node's chain; the rest was sealed before there was one
+	Head        string          `json:"head,omitempty"`   // hash of all sealed rows: noted elsewhere, it proves that none was changed since
+	Anchor      *segment.Anchor `json:"anchor,omitempty"` // of the segments that were removed for their age
+	Differences []string        `json:"differences,omitempty"`
 }
 
 // maxDifferences bounds how many a Report names.

@@ -109,15 +109,15 @@ func familyOf(used []Dim) (int, error) {
 type Sums struct {
 	Requests    int64 `json:"requests,omitempty"`
 	Failures    int64 `json:"failures,omitempty"`
-	Cost        int64 `json:"cost,omitempty"` // nanodollars
+	Cost        int64 `json:"cost,omitempty"`   // nanodollars
 	Prompt      int64 `json:"prompt,omitempty"` // tokens, those of the cache included
 	Completion  int64 `json:"completion,omitempty"`
 	CacheRead   int64 `json:"cache_read,omitempty"`
 	CacheWrite  int64 `json:"cache_write,omitempty"`
 	Reasoning   int64 `json:"reasoning,omitempty"`
 	Duration    int64 `json:"duration,omitempty"` // nanoseconds
-	TTFT        int64 `json:"ttft,omitempty"` // nanoseconds, of the requests that had a first token
-	Streams     int64 `json:"streams,omitempty"` // requests that TTFT sums
+	TTFT        int64 `json:"ttft,omitempty"`     // nanoseconds, of the requests that had a first token
+	Streams     int64 `json:"streams,omitempty"`  // requests that TTFT sums
 	CacheHits   int64 `json:"cache_hits,omitempty"`
 	Unpriced    int64 `json:"unpriced,omitempty"`
 	HoldCharged int64 `json:"estimated,omitempty"` // requests that were charged their hold

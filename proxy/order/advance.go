@@ -284,7 +284,7 @@ func (in *reader) advanceOf(name string) *Advance {
 func (r *Request) model(asked, sent string) (*resource.Model, *resource.Deployment, string) {
 	name, _ := policy.Rename(r.Levels, asked)
 	if m, ok := r.Catalog.Resolve(name); ok {
-		if d := r.beside(m); d != nil {
+		if d := Beside(r.Catalog, r.Own.Deployment, r.Model, m); d != nil {
 			return m, d, r.View.Deployment(&router.Target{Model: m, Deployment: d}).Name
 		}
 	}
@@ -297,13 +297,13 @@ func (r *Request) model(asked, sent string) (*resource.Model, *resource.Deployme
 	return r.Model, r.Own.Deployment, sent
 }
 
-// beside is the deployment of a model at the account of another deployment, nil if it has none.
-func (r *Request) beside(m *resource.Model) *resource.Deployment {
-	if m == r.Model {
-		return r.Own.Deployment
+// Beside is the deployment of the model m at the account of own, which answers for the model of; nil if it has none there.
+func Beside(cat *resource.Catalog, own *resource.Deployment, of, m *resource.Model) *resource.Deployment {
+	if m == of {
+		return own
 	}
-	for _, d := range r.Catalog.ModelDeployments(m) {
-		if sameAccount(d, r.Own.Deployment) {
+	for _, d := range cat.ModelDeployments(m) {
+		if sameAccount(d, own) {
 			return d
 		}
 	}

@@ -11,11 +11,11 @@ import (
 
 // inWords are the fields of records that LiteLLM has by no other name alone, and what its clients say in their place.
 var inWords = map[string]string{
-	"admin":        "role",
-	"budgets":      "max_budget, budget_limits or model_max_budget",
-	"limits":       "rpm_limit, tpm_limit or max_parallel_requests",
-	"mcp_limits":   "mcp_rpm_limit",
-	"model_limits": "model_rpm_limit, model_tpm_limit, model_itpm_limit or model_otpm_limit",
+	"admin":              "role",
+	"budgets":            "max_budget, budget_limits or model_max_budget",
+	"limits":             "rpm_limit, tpm_limit or max_parallel_requests",
+	"mcp_limits":         "mcp_rpm_limit",
+	"model_limits":       "model_rpm_limit, model_tpm_limit, model_itpm_limit or model_otpm_limit",
 	"model_output_holds": "default_estimated_output_tokens_per_model",
 	"member_defaults":    "team_member_budget and its like",
 	"rotation":           "auto_rotate and rotation_interval",
