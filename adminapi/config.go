@@ -1,7 +1,7 @@
 package adminapi
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/config/hclfile"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // configConfirm bounds how long an applied file waits for all members.
@@ -130,13 +131,9 @@ func (s *Server) configProblem(err error) error {
 
 // parseConfig reads the records of a file.
 func parseConfig(body []byte) (f declare.File, err error) {
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		if in, ok := errors.AsType[*resource.Invalid](err); ok {
-			return f, in
-		}
-		return f, invalid("body", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.ReadKnown(body, &f); err != nil {
+		e, _ := errors.AsType[*shape.Error](err) // of no other type
+		return f, invalid(cmp.Or(e.Field, "body"), e.Reason)
 	}
 	return f, nil
 }

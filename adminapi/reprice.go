@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/ledger/reprice"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // repriced is the action of audit entries about costs that were corrected.
@@ -67,10 +69,9 @@ func priceOf(text string) (price resource.Price, err error) {
 	if said.Input == nil || said.Output == nil {
 		return price, invalid("price", "must have input and output, such as {\"input\": 0.2, \"output\": 0.8}")
 	}
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&price); err != nil {
-		return price, invalid("price", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.ReadKnown([]byte(text), &price); err != nil {
+		e, _ := errors.AsType[*shape.Error](err) // of no other type
+		return price, invalid(strings.TrimSuffix("price."+e.Field, "."), e.Reason)
 	}
 	return price, nil
 }

@@ -119,7 +119,7 @@ var flagNames = []struct {
 	name string
 }{
 	{ledger.Streamed, "streamed"},
-	{ledger.Estimated, "estimated"},
+	{ledger.HoldCharged, "estimated"},
 	{ledger.Overrun, "overrun"},
 	{ledger.Cached, "cached"},
 	{ledger.Cut, "cut"},
@@ -326,7 +326,7 @@ func usageOfLine(q *rollup.Query, l *rollup.Line) client.Usage {
 	u := client.Usage{
 		Cost: resource.Money(s.Cost), Requests: s.Requests, Failures: s.Failures, PromptTokens: s.Prompt, CompletionTokens: s.Completion,
 		CacheReadTokens: s.CacheRead, CacheWriteTokens: s.CacheWrite, ReasoningTokens: s.Reasoning, CacheHits: s.CacheHits,
-		Unpriced: s.Unpriced, Estimated: s.Estimated,
+		Unpriced: s.Unpriced, Estimated: s.HoldCharged,
 	}
 	if s.Requests > 0 {
 		u.AverageMS = s.Duration / s.Requests / 1e6

@@ -47,7 +47,7 @@ func TestJournal_Amend(t *testing.T) {
 			defer closeJournal(t, j)
 			rs := readAll(t, j)
 			last := rs[len(rs)-1]
-			if d := cmp.Diff(tt.want, chargesOf(t, j, last.Number)); d != "" || last.RequestID != "r" || !last.Flags.Has(Estimated) {
+			if d := cmp.Diff(tt.want, chargesOf(t, j, last.Number)); d != "" || last.RequestID != "r" || !last.Flags.Has(HoldCharged) {
 				t.Errorf("charged otherwise (-want +got):\n%s%+v", d, last)
 			}
 			if err := j.Amend(n, nil); !errors.Is(err, ErrSettled) {

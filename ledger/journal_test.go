@@ -97,7 +97,7 @@ func ids(rs []Record) string {
 	var b strings.Builder
 	for _, r := range rs {
 		b.WriteString(r.RequestID)
-		if r.Flags.Has(Estimated) {
+		if r.Flags.Has(HoldCharged) {
 			b.WriteByte('~')
 		}
 		b.WriteByte(' ')
@@ -307,7 +307,7 @@ func TestJournal_Segments(t *testing.T) {
 	if got := len(rs); got != 101 {
 		t.Fatalf("%d records, want 101", got)
 	}
-	if r := rs[100]; r.Reserved != old || r.RequestID != "old" || !r.Flags.Has(Estimated) || r.Cost != 70 {
+	if r := rs[100]; r.Reserved != old || r.RequestID != "old" || !r.Flags.Has(HoldCharged) || r.Cost != 70 {
 		t.Errorf("last record = %+v", r)
 	}
 	n = len(j.segmentList())

@@ -119,14 +119,14 @@ type Flags uint32
 
 // The flags of a Record.
 const (
-	Streamed   Flags = 1 << iota // the answer was a stream
-	Estimated                    // charged its hold, because the process died before it ended
-	Overrun                      // cost more than its hold
-	Cached                       // answered from the cache
-	Cut                          // the stream ended before the provider had finished
-	Unpriced                     // the price was unknown, so the cost is not
-	Private                      // no prompt and no answer of it may be kept, by anybody
-	Adjustment                   // no request: Cost corrects that of Adjusts, and may be negative
+	Streamed    Flags = 1 << iota // the answer was a stream
+	HoldCharged                   // charged its hold: the process died before it ended, or nobody will learn what it used; called "estimated", as usage is that the gateway has counted
+	Overrun                       // cost more than its hold
+	Cached                        // answered from the cache
+	Cut                           // the stream ended before the provider had finished
+	Unpriced                      // the price was unknown, so the cost is not
+	Private                       // no prompt and no answer of it may be kept, by anybody
+	Adjustment                    // no request: Cost corrects that of Adjusts, and may be negative
 )
 
 // Has says whether all of the flags are set.

@@ -313,7 +313,7 @@ func (j *Journal) settleOpen(st *replayed) error {
 		r := st.open[n]
 		_, err := j.append(kindSettle, nil, &Record{
 			Reserved: n, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, TeamID: r.TeamID, User: r.User, Model: r.Model,
-			ErrorKind: interrupted, ErrorCode: interrupted, Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
+			ErrorKind: interrupted, ErrorCode: interrupted, Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: HoldCharged,
 			Usage: llm.Usage{Source: llm.UsageEstimated}, UserID: r.UserID, Tags: r.Tags,
 			OrganizationID: r.OrganizationID, ProjectID: r.ProjectID, CustomerID: r.CustomerID,
 		})

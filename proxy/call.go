@@ -10,9 +10,9 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/background"
-	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/order"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/quote"
@@ -67,7 +67,7 @@ type Call struct {
 	retold     bool                  // the answer tells of what was charged before
 	owed       bool                  // what it orders is charged when its results pass
 	ordered    bool                  // the record of the batch that it orders is there
-	names      batch.Names           // of the models in the lines of a batch that it sends
+	names      order.Names           // of the models in the lines of a batch that it sends
 	bill       *resource.Artifact    // the batch of a provider's that it books; nil: none
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
@@ -78,8 +78,8 @@ type Call struct {
 	extra    LimitHold // of the attempt alone
 	unsaid   bool      // the journal does not know yet what is held
 	money    BudgetHold
-	advances []*advance // of the batch that it orders
-	entry    uint64     // in the journal; 0: none
+	advances order.Advances // of the batch that it orders
+	entry    uint64         // in the journal; 0: none
 	settled  bool
 	detached bool // another call leaves the record
 	torn     bool // the connection must be cut, because the answer is not whole

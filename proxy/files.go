@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/order"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
@@ -280,9 +281,9 @@ func (s *Server) recordOwner(ctx context.Context, c *Call, id string) {
 		made.Names = c.names
 	}
 	if c.ordersBatch() {
-		made.Order = &resource.BatchOrder{At: string(c.place()), Holds: c.batchHolds()}
+		made.Order = &resource.BatchOrder{At: string(c.place()), Holds: c.advances.Recorded()}
 		for _, n := range c.kept.Names { // of the file with its lines
-			(*batch.Names)(&made.Names).Add(n.Asked, n.Sent)
+			(*order.Names)(&made.Names).Add(n.Asked, n.Sent)
 		}
 	}
 	_, err := s.cfg.Artifacts.Put(ctx, made, 0)
@@ -302,12 +303,8 @@ func (s *Server) disown(ctx context.Context, c *Call, id string) {
 	if err != nil || a.Kind != resource.ArtifactProvider {
 		return
 	}
-	if a.Order != nil && a.ChargedAt == 0 {
-		b := &biller{s: s, id: id, view: c.view, cat: c.cat, place: batch.Place(a.Order.At)}
-		if err := b.forgotten(ctx, errors.New("it was deleted")); err != nil {
-			s.log.Warn("a provider's batch is not charged yet", "request_id", c.id, "batch", id, "error", err)
-			return // the watch tries again
-		}
+	if a.Order != nil && a.ChargedAt == 0 && !s.forgetBatch(ctx, c, a) {
+		return
 	}
 	if err := s.cfg.Artifacts.Delete(ctx, id); err != nil && !errors.Is(err, resource.ErrNotFound) {
 		s.log.Warn("the owner of a deleted id is not forgotten", "request_id", c.id, "error", err)

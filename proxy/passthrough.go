@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/order"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/retry"
@@ -331,7 +332,7 @@ func (c *Call) namesAt(d *view.Deployment) func(name string) string {
 		if !ok {
 			return asked
 		}
-		at := c.beside(&c.result.target, m)
+		at := order.Beside(c.cat, c.result.target.Deployment, c.model, m)
 		if at == nil {
 			return asked
 		}

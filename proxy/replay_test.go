@@ -15,7 +15,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/evidence"
-	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
@@ -393,7 +393,7 @@ func (w *world) export(t *testing.T) *evidence.Case {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := requestlog.RowOf(&rec, 1)
+		row := segment.RowOf(&rec, 1)
 		receipt, err := row.Explain()
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -26,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/order"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -152,6 +152,7 @@ type Server struct {
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
 	store   *store         // nil: no files, no batches, no owners
+	orders  *order.Orders  // nil: as store
 	live    *drain.Stop
 
 	configured *Route                  // of the endpoints that administrators configure
@@ -161,9 +162,6 @@ type Server struct {
 	checks     map[llm.Endpoint]*Route // of health checks
 	judged     atomic.Int64            // requests to them
 	runs       *background.Runs
-
-	seed    maphash.Seed
-	booking [batchLocks]sync.Mutex // held while a batch of a provider's is booked
 }
 
 // New makes a Server.
@@ -178,7 +176,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now), seed: maphash.MakeSeed(),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
 	}
@@ -187,6 +185,7 @@ func New(cfg Config) (*Server, error) {
 		s.keeper.Watch(cfg.MakerLost)
 	}
 	s.store = newStore(s)
+	s.orders = newOrders(s)
 	s.calls.New = newCall
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
@@ -247,12 +246,6 @@ func fillDefaults(cfg *Config) {
 		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
 	}
 	cfg.Member = cmp.Or(cfg.Member, cfg.NodeID)
-	if cfg.MemberGone == nil {
-		cfg.MemberGone = func(string) bool { return false }
-	}
-	if cfg.Books == nil {
-		cfg.Books = noBooks{}
-	}
 	if cfg.Maker == nil {
 		cfg.Maker = func() (stored.Maker, bool) { return stored.Maker{}, false }
 	}

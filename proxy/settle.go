@@ -267,7 +267,7 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 		f |= ledger.Cut
 	}
 	if c.result.guessed {
-		f |= ledger.Estimated
+		f |= ledger.HoldCharged
 	}
 	return f
 }

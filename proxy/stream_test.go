@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
-	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -88,7 +88,7 @@ func TestStream_withoutUsage(t *testing.T) {
 			if w.Code != 200 || rec.Failed() || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Usage.Output == 0 || rec.Cost == 0 {
 				t.Errorf("got %d, recorded %+v, want an estimate that is charged", w.Code, rec)
 			}
-			if row := requestlog.RowOf(&rec, 1); row.UsageSource != "estimated" {
+			if row := segment.RowOf(&rec, 1); row.UsageSource != "estimated" {
 				t.Errorf("the row says %q", row.UsageSource)
 			}
 		})

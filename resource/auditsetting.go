@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -9,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // AuditSettings say how long audit entries are kept and where they go. They are the value of
@@ -51,10 +52,8 @@ func ParseAudit(value json.RawMessage) (AuditSettings, error) {
 		Retention string      `json:"retention"`
 		Sinks     []AuditSink `json:"sinks"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return AuditSettings{}, invalidf("value", "is not {\"retention\": …, \"sinks\": […]}: %s", err)
+	if err := shape.ReadKnown(value, &in); err != nil {
+		return AuditSettings{}, invalidShape("", err)
 	}
 	out := AuditSettings{Sinks: in.Sinks}
 	var err error

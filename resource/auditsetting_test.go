@@ -33,7 +33,7 @@ func TestParseAudit(t *testing.T) {
 		{"too short", `{"retention":"5m"}`, resource.AuditSettings{}, "retention"},
 		{"too long", `{"retention":"999999999d"}`, resource.AuditSettings{}, "retention"},
 		{"no duration", `{"retention":"often"}`, resource.AuditSettings{}, "retention"},
-		{"unknown member", `{"keep":"5d"}`, resource.AuditSettings{}, "value"},
+		{"unknown member", `{"keep":"5d"}`, resource.AuditSettings{}, "keep"},
 		{"no object", `5`, resource.AuditSettings{}, "value"},
 		{"unknown kind", `{"sinks":[{"kind":"mail"}]}`, resource.AuditSettings{}, "sinks[0].kind"},
 		{"no path", `{"sinks":[{"kind":"file"}]}`, resource.AuditSettings{}, "sinks[0].path"},

@@ -1,12 +1,13 @@
 package resource
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // What a CaptureCheck has where its setting does not say, and the most days.
@@ -50,10 +51,8 @@ func readCaptureCheck(s *Settings, v json.RawMessage) error {
 		Projects  []string `json:"openai_project_ids"`
 		APIBase   string   `json:"openai_api_base"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(v))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return invalidf("value", "is not {\"providers\": …, \"threshold\": …, \"lookback_days\": …, \"openai_project_ids\": …}: %s", err)
+	if err := shape.ReadKnown(v, &in); err != nil {
+		return invalidShape("value", err)
 	}
 	c := DefaultCaptureCheck()
 	c.Projects = in.Projects

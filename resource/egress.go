@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // Direct is the URL of a proxy that is none: it stops an outer one from being asked.
@@ -127,8 +129,8 @@ func validPEM(field, text string) error {
 // readProxies reads proxies by provider.
 func readProxies(s *Settings, v json.RawMessage) error {
 	var in map[string]*Proxy
-	if err := json.Unmarshal(v, &in); err != nil {
-		return invalidf("value", `%.100s is not an object such as {"openai": {"url": "http://host:3128"}}`, v)
+	if err := shape.Read(v, &in); err != nil {
+		return invalidShape("value", err)
 	}
 	for _, name := range sortedKeys(in) {
 		p := in[name]

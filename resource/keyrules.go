@@ -2,8 +2,9 @@ package resource
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // The ids of the settings about keys.
@@ -22,8 +23,8 @@ type KeyRules struct {
 // fields of later versions: Apply may call it.
 func StoredKeyRules(v json.RawMessage) (*KeyRules, error) {
 	r := new(KeyRules)
-	if err := json.Unmarshal(v, r); err != nil {
-		return nil, invalidf("value", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.Read(v, r); err != nil {
+		return nil, invalidShape("value", err)
 	}
 	r.canonicalize()
 	return r, nil
@@ -32,10 +33,8 @@ func StoredKeyRules(v json.RawMessage) (*KeyRules, error) {
 // ParseKeyRules reads the value of a setting about keys, strictly.
 func ParseKeyRules(v json.RawMessage) (*KeyRules, error) {
 	r := new(KeyRules)
-	dec := json.NewDecoder(strings.NewReader(string(v)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(r); err != nil {
-		return nil, invalidf("value", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.ReadKnown(v, r); err != nil {
+		return nil, invalidShape("value", err)
 	}
 	if r.BudgetID != "" {
 		return nil, invalidf("value.budget_id", "give budgets: a setting shares none")

@@ -1,10 +1,10 @@
 package resource
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/conclave-llm/conclave/resource/manifest"
+	"github.com/conclave-llm/conclave/resource/shape"
 	"github.com/conclave-llm/conclave/signing"
 )
 
@@ -17,10 +17,8 @@ func readPluginTrust(s *Settings, v json.RawMessage) error {
 		Publishers []string `json:"publishers"`
 		Require    bool     `json:"require_signature"`
 	}
-	d := json.NewDecoder(bytes.NewReader(v))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&given); err != nil {
-		return invalidf("value", `is not of the form {"publishers": ["ed25519:…"], "require_signature": true}: %v`, err)
+	if err := shape.ReadKnown(v, &given); err != nil {
+		return invalidShape("value", err)
 	}
 	keys, err := signing.ParseTrust(given.Publishers)
 	if err != nil {

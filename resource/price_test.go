@@ -80,7 +80,7 @@ func TestSettings_Prices(t *testing.T) {
 		{"price_adjustments", `{"openai":{"discount":1.01}}`, "value.openai.discount"},
 		{"price_adjustments", `{"openai":{"margin":-0.1}}`, "value.openai.margin"},
 		{"price_adjustments", `{"openai":{"fixed":1001}}`, "value.openai.fixed"},
-		{"price_adjustments", `{"openai":{"discount":0.0000001}}`, "value"},
+		{"price_adjustments", `{"openai":{"discount":0.0000001}}`, "value.openai.discount"},
 		{"price_adjustments", `[]`, "value"},
 		{"price_sync", `{"url":"https://x/p.json","every":"24h","apply":"auto"}`, ""},
 		{"price_sync", `{}`, ""},

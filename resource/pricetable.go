@@ -6,6 +6,8 @@ import (
 	"math/big"
 	"net/url"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // PriceTableID is the id of the one table of prices.
@@ -91,8 +93,8 @@ func (a Adjustments) Of(provider string) Adjustment {
 
 func readAdjustments(s *Settings, v json.RawMessage) error {
 	var all Adjustments
-	if err := json.Unmarshal(v, &all); err != nil {
-		return invalidf("value", "is not an object of providers with discount, margin and fixed: %s", err)
+	if err := shape.Read(v, &all); err != nil {
+		return invalidShape("value", err)
 	}
 	for _, name := range sortedKeys(all) {
 		a := all[name]
@@ -138,8 +140,8 @@ type priceSyncValue struct {
 
 func readPriceSync(s *Settings, v json.RawMessage) error {
 	var in priceSyncValue
-	if err := json.Unmarshal(v, &in); err != nil {
-		return invalidf("value", "is not an object with url, every and apply: %s", err)
+	if err := shape.Read(v, &in); err != nil {
+		return invalidShape("value", err)
 	}
 	out := in.PriceSync
 	if out.URL != "" {
@@ -173,8 +175,8 @@ func EstimatePrice() *Price { return &Price{Input: 5 * Dollar, Output: 25 * Doll
 
 func readUnknownPrice(s *Settings, v json.RawMessage) error {
 	p := new(Price)
-	if err := json.Unmarshal(v, p); err != nil {
-		return invalidf("value", "is not a price: %s", err)
+	if err := shape.Read(v, p); err != nil {
+		return invalidShape("value", err)
 	}
 	if err := p.Validate("value"); err != nil {
 		return err

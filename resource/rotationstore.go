@@ -1,11 +1,12 @@
 package resource
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // RotationStore is where scheduled rotations write new secrets: Vault's KV engine, version 2. It is the
@@ -26,10 +27,8 @@ func (s *RotationStore) URL(keyID string) string {
 // readRotationStore reads the value of the setting, strictly.
 func readRotationStore(s *Settings, v json.RawMessage) error {
 	var in RotationStore
-	dec := json.NewDecoder(bytes.NewReader(v))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return invalidf("value", "is not {\"vault\": …, \"mount\": …, \"prefix\": …}: %s", err)
+	if err := shape.ReadKnown(v, &in); err != nil {
+		return invalidShape("value", err)
 	}
 	if in == (RotationStore{}) {
 		s.RotationStore = nil

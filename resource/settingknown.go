@@ -1,10 +1,12 @@
 package resource
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // known checks the values of settings, by name, whose readers skip fields that they do not know: a value that is
@@ -19,18 +21,28 @@ var known = map[string]func(field string, v json.RawMessage) error{
 
 // onlyKnown refuses a value with fields that T has not.
 func onlyKnown[T any](field string, v json.RawMessage) error {
-	dec := json.NewDecoder(bytes.NewReader(v))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(new(T)); err != nil {
-		return invalidf(field, "%s", strings.TrimPrefix(err.Error(), "json: "))
+	return invalidShape(field, shape.ReadKnown(v, new(T)))
+}
+
+// invalidShape makes an *Invalid of an error of package shape, nil of nil; the value stands in the field of, or its fields
+// are named alone if that is "".
+func invalidShape(of string, err error) error {
+	e, ok := errors.AsType[*shape.Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Field == "":
+		return invalidf(cmp.Or(of, "value"), "%s", e.Reason)
+	case of == "":
+		return invalidf(e.Field, "%s", e.Reason)
 	}
-	return nil
+	return invalidf(of+"."+e.Field, "%s", e.Reason)
 }
 
 func knownMappings(field string, v json.RawMessage) error {
 	var items []json.RawMessage
-	if err := json.Unmarshal(v, &items); err != nil {
-		return invalidf(field, "%s", err)
+	if err := shape.Read(v, &items); err != nil {
+		return invalidShape(field, err)
 	}
 	for i, item := range items {
 		if item[0] != '{' {

@@ -1,11 +1,12 @@
 package resource
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // Bounds and defaults of scheduled snapshots.
@@ -50,10 +51,8 @@ func ParseSnapshots(value json.RawMessage) (SnapshotSettings, error) {
 		Dir   string   `json:"dir"`
 		S3    *S3Store `json:"s3"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return SnapshotSettings{}, invalidf("value", "is not {\"every\": …, \"keep\": …, \"dir\" or \"s3\": …}: %s", err)
+	if err := shape.ReadKnown(value, &in); err != nil {
+		return SnapshotSettings{}, invalidShape("", err)
 	}
 	out := SnapshotSettings{Keep: defaultKeep, Dir: in.Dir, S3: in.S3}
 	if in.Every != "" {

@@ -29,7 +29,7 @@ func TestParseSnapshots(t *testing.T) {
 		`{"s3": {"bucket": "b", "endpoint": "http://u:p@h"}}`: "s3.endpoint",
 		`{"s3": {"bucket": "b", "region": "a/b"}}`:            "s3.region",
 		`{"s3": {"bucket": "b", "prefix": "/x"}}`:             "s3.prefix",
-		`{"when": "1h"}`: "unknown field",
+		`{"when": "1h"}`: "when: there is no such field; there are dir, every, keep, s3",
 		`[]`:             "is not",
 	} {
 		if _, err := resource.ParseSnapshots(json.RawMessage(value)); err == nil || !strings.Contains(err.Error(), want) {

@@ -29,6 +29,9 @@ func sharedDoc(in records.Document, now *resource.Budget) (records.Document, err
 		held = allowanceOf(now)
 	}
 	out, err := fields.SharedDoc(in, held)
+	if err == nil {
+		err = fields.Ours[resource.Budget](in, out, map[string]string{"budget_id": "name", "max_budget": "terms"})
+	}
 	if err != nil || now != nil {
 		return out, err
 	}

@@ -17,6 +17,9 @@ func (a *API) customers() *kind[resource.Customer, *resource.Customer] {
 	}
 }
 
+// customerFields are fields of end users that only have another name.
+var customerFields = map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"}
+
 func customerDoc(in records.Document, now *resource.Customer) (records.Document, error) {
 	if err := fields.Refuse(in, []string{"spend"}); err != nil {
 		return nil, err
@@ -26,8 +29,11 @@ func customerDoc(in records.Document, now *resource.Customer) (records.Document,
 		p = &now.Policy
 	}
 	out, err := fields.PolicyDoc(in, p)
-	fields.Copy(in, out, map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	fields.Copy(in, out, customerFields)
+	return out, fields.Ours[resource.Customer](in, out, customerFields)
 }
 
 func (a *API) customerRow(c *resource.Customer) map[string]any {
@@ -102,8 +108,10 @@ func (a *API) tags() *kind[resource.Tag, *resource.Tag] {
 				p = &now.Policy
 			}
 			out, err := fields.PolicyDoc(in, p)
-			fields.Copy(in, out, map[string]string{"description": "description"})
-			return out, err
+			if err != nil {
+				return nil, err
+			}
+			return out, fields.Ours[resource.Tag](in, out)
 		},
 	}
 }

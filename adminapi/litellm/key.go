@@ -268,7 +268,10 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 			out["name"] = raw
 		}
 	}
-	return out, a.expiryDoc(in, out)
+	if err := a.expiryDoc(in, out); err != nil {
+		return nil, err
+	}
+	return out, fields.OursOfKey(in, out, renamedKeyFields)
 }
 
 // sameOrganization refuses an organization that is not that of the key's team: a key has none

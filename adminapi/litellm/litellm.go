@@ -1,7 +1,8 @@
 // Package litellm is LiteLLM's management paths (/key/generate, /team/new, /model/new, …), so
 // that scripts and terraform modules written for it go on working. It translates LiteLLM's
 // fields into documents of package records and back; it has no rules of its own. A field
-// that would bound a key and that Conclave does not enforce is refused, never ignored.
+// that would bound a key and that Conclave does not enforce is refused, never ignored, and so
+// is a record's field that LiteLLM has by another name.
 //
 // It knows nothing of who may do what: its Routes are served by package adminapi, behind
 // the same authoriser as everything else.

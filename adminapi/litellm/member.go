@@ -59,6 +59,9 @@ func memberDoc(in records.Document, role string, now *resource.TeamMember) (reco
 	}
 	delete(out, "metadata")
 	delete(out, "tags")
+	if err := fields.Ours[resource.TeamMember](in, out, map[string]string{"team_id": "team_id", "user_id": "user_id"}); err != nil {
+		return nil, err
+	}
 	switch role {
 	case "":
 	case "admin", "user":

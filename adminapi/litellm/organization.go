@@ -23,15 +23,16 @@ func (a *API) organizations() *kind[resource.Organization, *resource.Organizatio
 			if now != nil {
 				p = &now.Policy
 			}
-			own := records.Document{}
-			fields.Own(in, own, map[string]string{"end_user_budget_id": "customer_budget"}, now != nil)
+			own, names := records.Document{}, map[string]string{"end_user_budget_id": "customer_budget"}
+			fields.Own(in, own, names, now != nil)
 			out, err := fields.PolicyDoc(in, p)
 			if err != nil {
 				return nil, err
 			}
 			maps.Copy(out, own)
-			fields.Copy(in, out, map[string]string{"organization_alias": "name"})
-			return out, nil
+			names["organization_alias"] = "name"
+			fields.Copy(in, out, names)
+			return out, fields.Ours[resource.Organization](in, out, names)
 		},
 	}
 }
@@ -273,8 +274,12 @@ func (a *API) projects() *kind[resource.Project, *resource.Project] {
 				p = &now.Policy
 			}
 			out, err := fields.PolicyDoc(in, p)
-			fields.Copy(in, out, map[string]string{"project_alias": "name", "description": "description", "team_id": "team_id"})
-			return out, err
+			if err != nil {
+				return nil, err
+			}
+			names := map[string]string{"project_alias": "name", "team_id": "team_id"}
+			fields.Copy(in, out, names)
+			return out, fields.Ours[resource.Project](in, out, names)
 		},
 	}
 }

@@ -14,7 +14,12 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// teamFields are fields of teams alone that only have another name.
+// renamedTeamFields are fields of teams that only have another name.
+var renamedTeamFields = map[string]string{
+	"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions", "prompts": "prompts",
+}
+
+// teamFields are those of teams alone of which an empty one says nothing in a new team.
 var teamFields = map[string]string{
 	"end_user_budget_id": "customer_budget", "enforced_file_expires_after": "file_expires_after", "enforced_batch_output_expires_after": "batch_output_expires_after",
 }
@@ -219,9 +224,10 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 		return nil, err
 	}
 	maps.Copy(out, own)
-	fields.Copy(in, out, map[string]string{
-		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions", "prompts": "prompts",
-	})
+	fields.Copy(in, out, renamedTeamFields)
+	if err := fields.Ours[resource.Team](in, out, renamedTeamFields, teamFields); err != nil {
+		return nil, err
+	}
 	defaults, err := memberDefaultsDoc(in, now)
 	if err != nil || defaults == nil {
 		return out, err

@@ -51,7 +51,7 @@ func userDoc(in records.Document, now *resource.User) (records.Document, error) 
 	if now != nil && in["user_id"] == nil {
 		delete(out, "email") // it is what the user is found by
 	}
-	return out, nil
+	return out, fields.Ours[resource.User](in, out, userOwn)
 }
 
 func (a *API) userRow(u *resource.User) map[string]any {
@@ -136,6 +136,9 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 	if raw, ok := in["user_id"]; ok && !records.IsNull(raw) {
 		parts.User["id"] = raw
 	}
+	if len(organizations) == 1 && !fields.IsEmpty(parts.User["organization_id"]) {
+		return parts, wire.Invalid("organization_id", "is said by organizations already")
+	}
 	if len(organizations) == 1 {
 		if err := parts.User.Set("organization_id", organizations[0]); err != nil {
 			return parts, err
@@ -145,6 +148,7 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 		return parts, nil
 	}
 	delete(whole, "team_id")
+	delete(whole, "organization_id") // the user's
 	if err := logging.Refuse(whole); err != nil {
 		return parts, err
 	}

@@ -1,7 +1,6 @@
 package hclfile
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -11,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // undeclared are the fields of records that no attribute has the name of: what the server
@@ -132,10 +133,8 @@ func (d *decoder) rest(attrs []*hclsyntax.Attribute, record any) {
 			d.wrong(h, "%s.", fmt.Errorf("encode: %w", err))
 			continue
 		}
-		dec := json.NewDecoder(bytes.NewReader(doc))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(record); err != nil {
-			d.wrong(h, "%s.", strings.TrimPrefix(err.Error(), "json: "))
+		if err := shape.ReadKnown(doc, record); err != nil {
+			d.wrong(h, "%s.", err)
 		}
 	}
 }

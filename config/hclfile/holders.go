@@ -1,16 +1,13 @@
 package hclfile
 
 import (
-	"bytes"
-	"encoding/json"
-	"strings"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/channel"
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // policy reads what the blocks of all that can be limited have beside their own.
@@ -89,10 +86,8 @@ func decoded[T any](d *decoder, a *hcl.Attribute) *T {
 		return nil
 	}
 	in := new(T)
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(in); err != nil {
-		d.wrong(a, "%s.", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.ReadKnown(raw, in); err != nil {
+		d.wrong(a, "%s.", err)
 	}
 	return in
 }

@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/conclave-llm/conclave/config"
-	"github.com/conclave-llm/conclave/config/callbacks"
+	"github.com/conclave-llm/conclave/config/litellm/callbacks"
 	"github.com/conclave-llm/conclave/resource"
 )
 

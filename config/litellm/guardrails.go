@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/conclave-llm/conclave/config"
-	"github.com/conclave-llm/conclave/config/litellmguard"
+	"github.com/conclave-llm/conclave/config/litellm/guardrails"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -42,7 +42,7 @@ func (d *decoder) guardrail(m *mapping) {
 	if params.text("unreachable_fallback") == "fail_open" {
 		r.OnError = resource.OnErrorPass
 	}
-	g, err := litellmguard.Translate(kind, d.values(params))
+	g, err := guardrails.Translate(kind, d.values(params))
 	if err != nil {
 		d.wrong(params.node, params.of("guardrail"), "%s: %s.", kind, err)
 		return
@@ -67,7 +67,7 @@ func (d *decoder) guardrailCallback(n *yaml.Node, name string, settings *mapping
 	for _, k := range settings.keys {
 		s := k.Value
 		v := settings.values[s]
-		if known, err := litellmguard.Setting(s); !known || err != nil || v == nil {
+		if known, err := guardrails.Setting(s); !known || err != nil || v == nil {
 			continue
 		}
 		var value any
@@ -75,15 +75,15 @@ func (d *decoder) guardrailCallback(n *yaml.Node, name string, settings *mapping
 			all[s] = value
 		}
 	}
-	if path, ok := all[litellmguard.Categories].(string); ok && name == "llamaguard_moderations" {
+	if path, ok := all[guardrails.Categories].(string); ok && name == "llamaguard_moderations" {
 		text, err := d.Text(path)
 		if err != nil {
-			d.wrong(settings.values[litellmguard.Categories], settings.of(litellmguard.Categories), "It is the path of a file with the categories, one a line: %s.", err)
+			d.wrong(settings.values[guardrails.Categories], settings.of(guardrails.Categories), "It is the path of a file with the categories, one a line: %s.", err)
 			return true
 		}
-		all[litellmguard.Categories] = text
+		all[guardrails.Categories] = text
 	}
-	g, ok, err := litellmguard.Callback(name, all)
+	g, ok, err := guardrails.Callback(name, all)
 	if err != nil {
 		d.wrong(n, settings.of("callbacks"), "%s: %s.", name, err)
 	}
@@ -99,7 +99,7 @@ func (d *decoder) guardrailCallback(n *yaml.Node, name string, settings *mapping
 // them.
 func (d *decoder) guardrailSettings(m *mapping) {
 	for _, k := range m.left() {
-		known, err := litellmguard.Setting(k.Value)
+		known, err := guardrails.Setting(k.Value)
 		if err != nil {
 			d.wrong(k, m.of(k.Value), "%s.", err)
 		}
@@ -111,7 +111,7 @@ func (d *decoder) guardrailSettings(m *mapping) {
 
 // addGuardrail adds a guardrail. A key that is written out becomes a variable of the cluster, which is
 // sealed and stands where the file can refer to it again.
-func (d *decoder) addGuardrail(n *yaml.Node, r resource.Guardrail, g *litellmguard.Guardrail) {
+func (d *decoder) addGuardrail(n *yaml.Node, r resource.Guardrail, g *guardrails.Guardrail) {
 	r.Plugin, r.DeadlineMS = g.Plugin, g.Deadline.Milliseconds()
 	if g.Pass {
 		r.OnError = resource.OnErrorPass

@@ -102,7 +102,7 @@ func TestParse_BudgetAlerts(t *testing.T) {
 	if err != nil || string(got) != `{"at":[50,80],"channels":["team"],"emails":["a@b.c"]}` {
 		t.Errorf("got %s, %v", got, err)
 	}
-	for bad, want := range map[string]string{"at = [0]": "alerts.at[0]", "tresholds = [1]": "unknown field"} {
+	for bad, want := range map[string]string{"at = [0]": "alerts.at[0]", "tresholds = [1]": "tresholds: there is no such field; there are at, channels, emails"} {
 		if _, err := load.Text("c.hcl", []byte(strings.Replace(src, "at = [50, 80]", bad, 1)), environment); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", bad, err)
 		}

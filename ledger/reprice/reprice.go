@@ -290,7 +290,7 @@ func (p *Repricer) row(q *Question, r *requestlog.Row, cost resource.Money, l *L
 func priceable(r *requestlog.Row) bool {
 	flags := ledger.Flags(r.Flags)
 	return r.UsageSource != "" && r.UsageSource != "none" && r.Prompt()+r.Completion() > 0 &&
-		!flags.Has(ledger.Cached) && !flags.Has(ledger.Estimated)
+		!flags.Has(ledger.Cached) && !flags.Has(ledger.HoldCharged)
 }
 
 func usageOf(r *requestlog.Row) llm.Usage {

@@ -12,7 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/ledger"
-	"github.com/conclave-llm/conclave/ledger/requestlog/links"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -104,15 +104,15 @@ func (l *Log) eraseHot(p *Person, upTo uint64, late *rollup.Batch) (n int64, err
 }
 
 // lateRows adds the sums of sealed rows of the person after the number.
-func (l *Log) lateRows(s *Segment, p *Person, upTo uint64, late *rollup.Batch) error {
-	i := slices.IndexFunc(l.Segments(), func(o Segment) bool { return o.First == s.First })
+func (l *Log) lateRows(s *segment.Segment, p *Person, upTo uint64, late *rollup.Batch) error {
+	i := slices.IndexFunc(l.Segments(), func(o segment.Segment) bool { return o.First == s.First })
 	if i < 0 {
 		return nil
 	}
 	now := l.Segments()[i]
-	_, err := readFile(l.path(&now), func(r *Row) error {
+	_, err := segment.Read(l.path(&now), func(r *Row) error {
 		if r.Number > upTo && p.is(r) {
-			rec := r.record()
+			rec := r.Record()
 			late.Add(&rec, max(1, r.Count))
 		}
 		return nil
@@ -162,11 +162,9 @@ func (p *Person) account(id resource.AccountID) resource.AccountID {
 
 // eraseRow does the same with a sealed row, which keeps the commitment to what it said.
 func (p *Person) eraseRow(r *Row) error {
-	commitment, err := r.commitment()
-	if err != nil {
+	if err := r.Commit(); err != nil {
 		return err
 	}
-	r.Commitment, r.Salt = commitment, ""
 	for _, v := range []*string{&r.UserID, &r.Customer} {
 		if *v == p.ID {
 			*v = p.Pseudonym
@@ -195,7 +193,7 @@ func (p *Person) eraseRow(r *Row) error {
 
 // eraseSegment writes a segment anew that tells of the person, beside the old one, and puts it
 // in its place in the list.
-func (l *Log) eraseSegment(s *Segment, p *Person, upTo uint64) (rows int64, err error) {
+func (l *Log) eraseSegment(s *segment.Segment, p *Person, upTo uint64) (rows int64, err error) {
 	if s.First > upTo {
 		return 0, nil
 	}
@@ -217,8 +215,8 @@ func (l *Log) eraseSegment(s *Segment, p *Person, upTo uint64) (rows int64, err 
 		return 0, err
 	}
 	next.Bytes = info.Size()
-	base, _, _ := strings.Cut(strings.TrimSuffix(s.Name, segmentSuffix), "+")
-	next.Name = base + "+" + p.Order + segmentSuffix
+	base, _, _ := strings.Cut(strings.TrimSuffix(s.Name, segment.Suffix), "+")
+	next.Name = base + "+" + p.Order + segment.Suffix
 	if err := os.Rename(tmp.Name(), l.path(&next)); err != nil {
 		return 0, err
 	}
@@ -231,8 +229,8 @@ func (l *Log) eraseSegment(s *Segment, p *Person, upTo uint64) (rows int64, err 
 // errFound ends a search.
 var errFound = errors.New("found")
 
-func (l *Log) tellsOf(s *Segment, p *Person, upTo uint64) (bool, error) {
-	_, err := readFile(l.path(s), func(r *Row) error {
+func (l *Log) tellsOf(s *segment.Segment, p *Person, upTo uint64) (bool, error) {
+	_, err := segment.Read(l.path(s), func(r *Row) error {
 		if r.Number <= upTo && p.is(r) {
 			return errFound
 		}
@@ -244,43 +242,35 @@ func (l *Log) tellsOf(s *Segment, p *Person, upTo uint64) (bool, error) {
 	return false, err
 }
 
+// rewriteBatch are the rows that are written at once while a segment is written anew.
+const rewriteBatch = 512
+
 // rewrite copies the rows of a segment without the person. Rows with commitments keep their
 // hashes; those of an older version are hashed anew, which the segment's note admits.
-func (l *Log) rewrite(tmp *os.File, s, next *Segment, p *Person, upTo uint64) (rows int64, err error) {
-	out, err := newWriter(tmp)
-	if err != nil {
-		return 0, err
-	}
+func (l *Log) rewrite(tmp *os.File, s, next *segment.Segment, p *Person, upTo uint64) (rows int64, err error) {
 	anew := s.Version == 1
 	if anew {
-		next.Version = chainVersion
+		next.Version = segment.Version
 	}
-	sum, err := links.Start(l.cfg.NodeID, s.Previous)
+	out, err := segment.NewWriter(tmp, l.cfg.NodeID, &next.Chained)
 	if err != nil {
 		return 0, err
 	}
-	batch := make([]Row, 0, readRows)
+	batch := make([]Row, 0, rewriteBatch)
 	flush := func() error {
-		_, err := out.Write(batch)
+		err := out.Write(batch)
 		batch = batch[:0]
 		return err
 	}
-	_, err = readFile(l.path(s), func(r *Row) error {
+	_, err = segment.Read(l.path(s), func(r *Row) error {
 		if anew {
-			r.salt()
+			r.AddSalt()
 		}
 		if r.Number <= upTo && p.is(r) {
 			rows++
 			if err := p.eraseRow(r); err != nil {
 				return err
 			}
-		}
-		if next.Version != 0 {
-			link, err := linkOf(next.Version, sum, r)
-			if err != nil {
-				return err
-			}
-			r.Link = link
 		}
 		if batch = append(batch, *r); len(batch) == cap(batch) {
 			return flush()
@@ -290,14 +280,14 @@ func (l *Log) rewrite(tmp *os.File, s, next *Segment, p *Person, upTo uint64) (r
 	if err = errors.Join(err, flush()); err != nil {
 		return 0, err
 	}
-	if err := l.rehash(s, next, sum.String()); err != nil {
+	if err := l.rehash(s, next, out.Sum()); err != nil {
 		return 0, err
 	}
-	return rows, closeWriter(out, next)
+	return rows, out.Close()
 }
 
 // rehash gives next the hash of its rows, which is that of s unless s is of an older version.
-func (l *Log) rehash(s, next *Segment, sum string) (err error) {
+func (l *Log) rehash(s, next *segment.Segment, sum string) (err error) {
 	switch {
 	case s.Version == 1:
 		next.Was, next.Hash = s.Hash, sum
@@ -309,10 +299,10 @@ func (l *Log) rehash(s, next *Segment, sum string) (err error) {
 }
 
 // replaceSegment lists next in the place of s.
-func (l *Log) replaceSegment(s, next *Segment) error {
+func (l *Log) replaceSegment(s, next *segment.Segment) error {
 	l.segMu.Lock()
 	defer l.segMu.Unlock()
-	i := slices.IndexFunc(l.segments, func(o Segment) bool { return o.Name == s.Name })
+	i := slices.IndexFunc(l.segments, func(o segment.Segment) bool { return o.Name == s.Name })
 	if i < 0 {
 		return os.Remove(l.path(next)) // it has become too old meanwhile
 	}

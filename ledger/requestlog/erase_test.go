@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -62,7 +63,7 @@ func TestLog_Erase(t *testing.T) {
 	write()
 	seal(1)
 	write()
-	seal(chainVersion)
+	seal(segment.Version)
 	write() // stays in bbolt
 	cut := j.Last()
 	write()
@@ -105,7 +106,7 @@ func TestLog_Erase(t *testing.T) {
 				t.Fatal(err)
 			}
 			l = open()
-			seal(chainVersion)
+			seal(segment.Version)
 			after, err := l.Check(t.Context())
 			if err != nil || len(after.Differences) > 0 || after.Chained != 3 {
 				t.Fatalf("sealed afterwards: got %+v, %v", after, err)
@@ -137,7 +138,7 @@ func forge(t *testing.T, l *Log, i int, change func(r *Row)) {
 	t.Helper()
 	s := l.Segments()[i]
 	var rows []Row
-	if _, err := readFile(l.path(&s), func(r *Row) error { rows = append(rows, *r); return nil }); err != nil {
+	if _, err := segment.Read(l.path(&s), func(r *Row) error { rows = append(rows, *r); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	change(&rows[0])
@@ -145,15 +146,17 @@ func forge(t *testing.T, l *Log, i int, change func(r *Row)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // of a test
-	out, err := newWriter(f)
+	defer f.Close()              //nolint:errcheck // of a test
+	var unlinked segment.Chained // while the rows are written
+	out, err := segment.NewWriter(f, "n1", &unlinked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Write(rows); err != nil {
+	if err := out.Write(rows); err != nil {
 		t.Fatal(err)
 	}
-	if err := closeWriter(out, &s); err != nil {
+	unlinked = s.Chained
+	if err := out.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

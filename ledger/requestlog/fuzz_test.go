@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 )
 
 func FuzzParseHot(f *testing.F) {
@@ -16,7 +17,7 @@ func FuzzParseHot(f *testing.F) {
 		if _, again, err := parseHot(1, appendHot(nil, &r, count)); err != nil || again != count {
 			t.Errorf("row changes when written again: %d, %d, %v", count, again, err)
 		}
-		row := RowOf(&r, count)
+		row := segment.RowOf(&r, count)
 		if _, err := row.Explain(); err != nil {
 			t.Error(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/pace"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 )
 
@@ -38,10 +39,16 @@ const (
 var (
 	bucketMeta     = []byte("meta")
 	bucketRows     = []byte("rows")     // number → count and record
-	bucketSegments = []byte("segments") // name → Segment in JSON
+	bucketSegments = []byte("segments") // name → segment.Segment in JSON
 	bucketCells    = [...][]byte{[]byte("minute"), []byte("hour"), []byte("day")}
 	keyTaken       = []byte("taken")
 	keySealed      = []byte("sealed")
+)
+
+// Row is one request, or several refusals that are alike, and Receipt is why it was served or refused.
+type (
+	Row     = segment.Row
+	Receipt = segment.Receipt
 )
 
 // Source is what a Log follows; *ledger.Journal is one.
@@ -98,8 +105,8 @@ type Log struct {
 	db      *bolt.DB
 	metrics metrics
 
-	segMu    sync.RWMutex // guards segments
-	segments []Segment    // ascending by First
+	segMu    sync.RWMutex      // guards segments
+	segments []segment.Segment // ascending by First
 
 	takenMu sync.Mutex // guards taken, changed
 	taken   uint64     // number up to which the journal has been taken
@@ -142,7 +149,7 @@ func Open(cfg Config) (*Log, error) {
 	if err := os.MkdirAll(cfg.segmentDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open request log: %w", err)
 	}
-	l := &Log{cfg: cfg, changed: make(chan struct{}), repeats: map[repeatKey]*repeat{}, sealAs: chainVersion}
+	l := &Log{cfg: cfg, changed: make(chan struct{}), repeats: map[repeatKey]*repeat{}, sealAs: segment.Version}
 	l.lane = pace.New(runtime.GOMAXPROCS(0)/4, l.busy)
 	l.metrics = newMetrics(cfg.Registerer, l)
 	if err := l.openFile(); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -298,7 +299,7 @@ func TestLog_Explain(t *testing.T) {
 	got, err := p.Rows[0].Explain()
 	want := requestlog.Receipt{
 		Decision: "refused", Step: "budget", Scope: "key", Entity: "key_0", Rule: "Budget day is spent.",
-		Charges: []requestlog.Charge{{Account: "key/key_1/day", Window: 3, Amount: 40}},
+		Charges: []segment.Charge{{Account: "key/key_1/day", Window: 3, Amount: 40}},
 	}
 	if d := gocmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("Explain: %v\n%s", err, d)

@@ -4,15 +4,15 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -22,6 +22,8 @@ const MaxRows = 10_000
 // disorder bounds by how much rows in bbolt, which are in the order of their numbers, may be
 // out of the order of their times.
 const disorder = 5 * time.Minute
+
+const cachedFlag = uint32(ledger.Cached)
 
 // Cursor is a place between two rows, in the order of time, number and node.
 type Cursor struct {
@@ -256,7 +258,7 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 	}
 	defer turn.Leave()
 	b := &best{q: &q, step: func() error { return turn.Step(ctx) }}
-	var sealed []Segment
+	var sealed []segment.Segment
 	err = l.db.View(func(tx *bolt.Tx) (err error) { // one view of both: no row is in neither or in both
 		defer forgetPages(tx)
 		if sealed, err = listSegments(tx); err != nil {
@@ -297,12 +299,12 @@ func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 			return err
 		}
 		r.Node = l.cfg.NodeID
-		row := bareRow(&r, count)
+		row := segment.Bare(&r, count)
 		if !b.q.keeps(&row) {
 			continue
 		}
 		if b.wants(&row) {
-			row.Receipt = receiptText(&r)
+			row.Receipt = segment.ReceiptOf(&r)
 		}
 		b.take(&row)
 	}
@@ -335,25 +337,4 @@ func (b *best) late(at resource.Time) bool {
 		return true
 	}
 	return false
-}
-
-// readSegments reads the segments that may have rows for the query, in its order of time.
-func (l *Log) readSegments(list []Segment, b *best) error {
-	if !b.q.Ascending {
-		slices.Reverse(list)
-	}
-	for i := range list {
-		s := &list[i]
-		if b.done(s.From, s.To) {
-			continue
-		}
-		err := searchFile(l.path(s), b)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // it has become too old meanwhile
-		}
-		if err != nil {
-			return fmt.Errorf("segment %s: %w", s.Name, err)
-		}
-	}
-	return nil
 }

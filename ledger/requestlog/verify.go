@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -169,17 +169,17 @@ func (t totals) list() []Total {
 
 // Report is what a node found out about its own files.
 type Report struct {
-	Node        string   `json:"node"`
-	Taken       uint64   `json:"taken"`
-	Segments    int      `json:"segments"`
-	Rows        int64    `json:"rows"`
-	Requests    int64    `json:"requests"`
-	Journal     int64    `json:"journal"`          // records of the journal that were compared with rows
-	Since       string   `json:"since"`            // first day whose rows are all kept
-	Chained     int      `json:"chained"`          // segments that are in the node's chain; the rest was sealed before there was one
-	Head        string   `json:"head,omitempty"`   // hash of all sealed rows: noted elsewhere, it proves that none was changed since
-	Anchor      *Anchor  `json:"anchor,omitempty"` // of the segments that were removed for their age
-	Differences []string `json:"differences,omitempty"`
+	Node        string          `json:"node"`
+	Taken       uint64          `json:"taken"`
+	Segments    int             `json:"segments"`
+	Rows        int64           `json:"rows"`
+	Requests    int64           `json:"requests"`
+	Journal     int64           `json:"journal"`          // records of the journal that were compared with rows
+	Since       string          `json:"since"`            // first day whose rows are all kept
+	Chained     int             `json:"chained"`          // segments that are in the node's chain; the rest was sealed before there was one
+	Head        string          `json:"head,omitempty"`   // hash of all sealed rows: noted elsewhere, it proves that none was changed since
+	Anchor      *segment.Anchor `json:"anchor,omitempty"` // of the segments that were removed for their age
+	Differences []string        `json:"differences,omitempty"`
 }
 
 // maxDifferences bounds how many a Report names.
@@ -203,7 +203,7 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 	err := l.eachRow(ctx, rep, func(r *Row) error {
 		rep.Rows++
 		rep.Requests += r.Count
-		rec := r.record()
+		rec := r.Record()
 		s := rollup.Of(&rec)
 		s.Requests, s.Failures = s.Requests*r.Count, s.Failures*r.Count
 		day := int32(int64(r.Time) / (rollup.Day.Seconds() * 1e9))
@@ -230,7 +230,7 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 }
 
 // completeFrom is the first day of which no row was removed for its age.
-func (l *Log) completeFrom(ctx context.Context, oldest resource.Time, gone *Anchor) int32 {
+func (l *Log) completeFrom(ctx context.Context, oldest resource.Time, gone *segment.Anchor) int32 {
 	day := int32(int64(oldest) / rollup.Day.Seconds())
 	if gone != nil {
 		return day + 1
@@ -248,7 +248,7 @@ func dayText(day int32) string {
 
 // eachRow visits all rows, the sealed ones first.
 func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error) error {
-	links, err := l.newChainCheck(rep)
+	chain, err := l.chainCheck(rep)
 	if err != nil {
 		return err
 	}
@@ -258,36 +258,25 @@ func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error
 			return err
 		}
 		rows := int64(0)
-		err := openSegment(l.path(&s), func(p *parquet.File) error {
-			own, err := chainedOf(p)
-			if err != nil {
-				return err
-			}
-			links.begin(&s, own)
-			return eachOf(p, func(r *Row) error {
-				rows++
-				_ = beside.Step(ctx) // an error that is not the segment's, looked for above
-				if err := links.row(r); err != nil {
-					return err
-				}
-				return visit(r)
-			})
+		err := readChecked(chain, &s, l.path(&s), func(r *Row) error {
+			rows++
+			_ = beside.Step(ctx) // an error that is not the segment's, looked for above
+			return visit(r)
 		})
 		if err != nil {
 			rep.differ("segment %s cannot be read: %v", s.Name, err)
-			links.s, links.c = &s, nil
-			links.end()
+			chain.Unread(&s)
 			continue
 		}
-		links.end()
+		chain.End()
 		if rows != s.Rows {
 			rep.differ("segment %s has %d rows, and had %d when it was sealed", s.Name, rows, s.Rows)
 		}
 		rep.Segments++
 	}
-	rep.Chained = links.chained
-	if links.anchor != (Anchor{}) {
-		rep.Anchor = &links.anchor
+	rep.Chained, rep.Head = chain.Chained, chain.Head
+	if chain.Anchor != (segment.Anchor{}) {
+		rep.Anchor = &chain.Anchor
 	}
 	for from := []byte(nil); ; {
 		rows, next, err := l.hotRows(from, sealBatch)
@@ -303,6 +292,26 @@ func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error
 			return ctx.Err()
 		}
 	}
+}
+
+// readChecked visits the rows of a segment after the chain has looked at each.
+func readChecked(chain *segment.Check, s *segment.Segment, path string, visit func(r *Row) error) error {
+	f, err := segment.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	own, err := f.Chained()
+	if err != nil {
+		return err
+	}
+	chain.Begin(s, own)
+	return f.Each(func(r *Row) error {
+		if err := chain.Row(r); err != nil {
+			return err
+		}
+		return visit(r)
+	})
 }
 
 // checkCells compares the folded rows with the cells of the same days.

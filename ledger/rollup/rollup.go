@@ -107,26 +107,26 @@ func familyOf(used []Dim) (int, error) {
 
 // Sums are what the requests of a cell come to.
 type Sums struct {
-	Requests   int64 `json:"requests,omitempty"`
-	Failures   int64 `json:"failures,omitempty"`
-	Cost       int64 `json:"cost,omitempty"`   // nanodollars
-	Prompt     int64 `json:"prompt,omitempty"` // tokens, those of the cache included
-	Completion int64 `json:"completion,omitempty"`
-	CacheRead  int64 `json:"cache_read,omitempty"`
-	CacheWrite int64 `json:"cache_write,omitempty"`
-	Reasoning  int64 `json:"reasoning,omitempty"`
-	Duration   int64 `json:"duration,omitempty"` // nanoseconds
-	TTFT       int64 `json:"ttft,omitempty"`     // nanoseconds, of the requests that had a first token
-	Streams    int64 `json:"streams,omitempty"`  // requests that TTFT sums
-	CacheHits  int64 `json:"cache_hits,omitempty"`
-	Unpriced   int64 `json:"unpriced,omitempty"`
-	Estimated  int64 `json:"estimated,omitempty"`
+	Requests    int64 `json:"requests,omitempty"`
+	Failures    int64 `json:"failures,omitempty"`
+	Cost        int64 `json:"cost,omitempty"`   // nanodollars
+	Prompt      int64 `json:"prompt,omitempty"` // tokens, those of the cache included
+	Completion  int64 `json:"completion,omitempty"`
+	CacheRead   int64 `json:"cache_read,omitempty"`
+	CacheWrite  int64 `json:"cache_write,omitempty"`
+	Reasoning   int64 `json:"reasoning,omitempty"`
+	Duration    int64 `json:"duration,omitempty"` // nanoseconds
+	TTFT        int64 `json:"ttft,omitempty"`     // nanoseconds, of the requests that had a first token
+	Streams     int64 `json:"streams,omitempty"`  // requests that TTFT sums
+	CacheHits   int64 `json:"cache_hits,omitempty"`
+	Unpriced    int64 `json:"unpriced,omitempty"`
+	HoldCharged int64 `json:"estimated,omitempty"` // requests that were charged their hold
 }
 
 func (s *Sums) fields() [14]*int64 {
 	return [...]*int64{
 		&s.Requests, &s.Failures, &s.Cost, &s.Prompt, &s.Completion, &s.CacheRead, &s.CacheWrite, &s.Reasoning,
-		&s.Duration, &s.TTFT, &s.Streams, &s.CacheHits, &s.Unpriced, &s.Estimated,
+		&s.Duration, &s.TTFT, &s.Streams, &s.CacheHits, &s.Unpriced, &s.HoldCharged,
 	}
 }
 
@@ -212,8 +212,8 @@ func Of(r *ledger.Record) Sums {
 	if r.Flags.Has(ledger.Unpriced) {
 		s.Unpriced = 1
 	}
-	if r.Flags.Has(ledger.Estimated) {
-		s.Estimated = 1
+	if r.Flags.Has(ledger.HoldCharged) {
+		s.HoldCharged = 1
 	}
 	if r.Flags.Has(ledger.Adjustment) {
 		s.Requests = 0
@@ -231,7 +231,7 @@ type Batch struct {
 // those are summed in the record already.
 func (b *Batch) Add(r *ledger.Record, count int64) {
 	s := Of(r)
-	for _, n := range []*int64{&s.Requests, &s.Failures, &s.CacheHits, &s.Unpriced, &s.Estimated} {
+	for _, n := range []*int64{&s.Requests, &s.Failures, &s.CacheHits, &s.Unpriced, &s.HoldCharged} {
 		*n *= count
 	}
 	for i := range families {

@@ -126,7 +126,7 @@ func TestMerge(t *testing.T) {
 }
 
 func FuzzParseSums(f *testing.F) {
-	s := rollup.Sums{Requests: 1, Cost: 5, Estimated: 2}
+	s := rollup.Sums{Requests: 1, Cost: 5, HoldCharged: 2}
 	f.Add(s.Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := rollup.ParseSums(b)

@@ -4,9 +4,11 @@ package channel
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/mail"
@@ -15,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/shape"
 )
 
 // The types of channels.
@@ -115,10 +119,9 @@ type wire struct {
 // Parse reads the value of the setting, strictly. Its errors are *Error.
 func Parse(value json.RawMessage) (Settings, error) {
 	var in wire
-	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return Settings{}, wrong("value", "is not {\"channels\": […], \"budget_thresholds\": […], …}: %s", strings.TrimPrefix(err.Error(), "json: "))
+	if err := shape.ReadKnown(value, &in); err != nil {
+		e, _ := errors.AsType[*shape.Error](err) // of no other type
+		return Settings{}, wrong(cmp.Or(e.Field, "value"), "%s", e.Reason)
 	}
 	out := Default()
 	out.Channels, out.BudgetThresholds = in.Channels, in.BudgetThresholds

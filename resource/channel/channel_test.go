@@ -52,8 +52,8 @@ func TestParse_Refused(t *testing.T) {
 	one := func(c string) string { return `{"channels": [` + c + `]}` }
 	for _, tt := range []struct{ name, value, field string }{
 		{"no object", `[]`, "value"},
-		{"unknown key", `{"chanels": []}`, "value"},
-		{"unknown key of a channel", one(`{"name":"a","type":"slack","url":"https://x","colour":1}`), "value"},
+		{"unknown key", `{"chanels": []}`, "chanels"},
+		{"unknown key of a channel", one(`{"name":"a","type":"slack","url":"https://x","colour":1}`), "channels[0].colour"},
 		{"no name", one(`{"type":"slack","url":"https://x"}`), "channels[0].name"},
 		{"an address as name", one(`{"name":"a@b","type":"slack","url":"https://x"}`), "channels[0].name"},
 		{"name twice", one(`{"name":"a","type":"slack","url":"https://x"},{"name":"a","type":"slack","url":"https://x"}`), "channels[1].name"},

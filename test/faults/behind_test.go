@@ -20,7 +20,7 @@ import (
 
 // compactAfter is so few entries that a log soon does not reach back, and so many that it does reach back to the
 // snapshot that a slow follower was sent when that has come.
-const compactAfter = 600
+const compactAfter = 300
 
 // snapshotIndexes are the entries at which the newest and the oldest snapshot of a node end; 0: it has none.
 func snapshotIndexes(t *testing.T, n *cluster.Node) (newest, oldest uint64) {

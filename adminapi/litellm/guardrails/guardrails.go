@@ -16,7 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config/litellmguard"
+	"github.com/conclave-llm/conclave/config/litellm/guardrails"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -326,7 +326,7 @@ func takeParams(params map[string]any, out records.Document) (added []string, er
 		delete(params, name)
 	}
 	maps.DeleteFunc(params, func(_ string, v any) bool { return v == nil })
-	g, err := litellmguard.Translate(kind, params)
+	g, err := guardrails.Translate(kind, params)
 	if err != nil {
 		return nil, wire.Invalid("litellm_params", err.Error())
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config/callbacks"
+	"github.com/conclave-llm/conclave/config/litellm/callbacks"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"

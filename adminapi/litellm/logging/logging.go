@@ -20,7 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config/callbacks"
+	"github.com/conclave-llm/conclave/config/litellm/callbacks"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -261,7 +261,10 @@ func Take(ctx context.Context, rs *records.Records, by records.Caller, doc recor
 		return undo, wire.Invalid("metadata.logging", "is not a list of callback_name, callback_type and callback_vars")
 	}
 	delete(metadata, "logging")
-	var chosen []string
+	var chosen, beside []string
+	if err := doc.Take("callbacks", &beside); err != nil {
+		return undo, err
+	}
 	if err := doc.Set("metadata", metadata); err != nil {
 		return undo, err
 	}
@@ -285,7 +288,7 @@ func Take(ctx context.Context, rs *records.Records, by records.Caller, doc recor
 		}
 		chosen = append(chosen, name)
 	}
-	return undo, doc.Set("callbacks", chosen)
+	return undo, doc.Set("callbacks", append(beside, chosen...))
 }
 
 // Refuse refuses metadata with credentials of callbacks, which would stand there in the clear.

@@ -101,8 +101,8 @@ func AnswerWith(w http.ResponseWriter, status int, wr records.Written, v any) er
 // Invalid makes an *resource.Invalid.
 func Invalid(field, reason string) error { return &resource.Invalid{Field: field, Reason: reason} }
 
-// ReadBody reads a body of LiteLLM's: fields that it does not know are ignored there and
-// here, but see refuseUnsupported.
+// ReadBody reads a body of LiteLLM's: fields that neither LiteLLM nor a record knows are ignored there and here, but see
+// fields.Refuse and fields.Ours.
 func ReadBody(r *http.Request) (records.Document, error) {
 	b, err := io.ReadAll(r.Body)
 	if err != nil {

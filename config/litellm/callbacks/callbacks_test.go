@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/conclave-llm/conclave/config/callbacks"
+	"github.com/conclave-llm/conclave/config/litellm/callbacks"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"

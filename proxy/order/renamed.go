@@ -1,25 +1,20 @@
-package proxy
+package order
 
 import (
 	"errors"
 	"io"
-	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/proxy/batch"
-	"github.com/conclave-llm/conclave/proxy/pass"
+	"github.com/conclave-llm/conclave/proxy/parts"
 )
 
-// rename puts the client's names of models in the place of the provider's, in the lines of a batch's files and results.
-func (c *Call) rename(a *Answer) {
-	if len(c.kept.Names) == 0 || c.method != http.MethodGet || !strings.HasSuffix(c.rest, "/content") && pass.Results(c.rest) == "" {
-		return
-	}
+// Rename puts the client's names of models in the place of the provider's, in the lines of an answer, which are those of a
+// batch's file or of its results.
+func (n Names) Rename(a *parts.Answer) {
 	a.Header = a.Header.Clone()
 	a.Header.Del("Content-Length")
-	lines := &renamed{Stream: a.Stream, names: c.kept.Names}
+	lines := &renamed{Stream: a.Stream, names: n}
 	if a.Stream != nil {
 		a.Stream = lines
 		return
@@ -31,9 +26,9 @@ func (c *Call) rename(a *Answer) {
 
 // renamed is a stream of lines, with the client's names in them. It holds one line at a time.
 type renamed struct {
-	Stream
-	names batch.Names
-	lines batch.Lines
+	parts.Stream
+	names Names
+	lines Lines
 	out   []byte
 	end   error
 }
@@ -46,7 +41,7 @@ func (r *renamed) line(line []byte) { r.out = r.names.AppendLine(r.out, line) }
 
 func (r *renamed) finish() { r.lines.End(r.line) }
 
-// Next implements Stream.
+// Next implements parts.Stream.
 func (r *renamed) Next() (llm.Event, error) {
 	for r.end == nil {
 		r.out = r.out[:0]

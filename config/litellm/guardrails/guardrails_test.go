@@ -1,4 +1,4 @@
-package litellmguard_test
+package guardrails_test
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/conclave-llm/conclave/config/litellmguard"
+	"github.com/conclave-llm/conclave/config/litellm/guardrails"
 	"github.com/conclave-llm/conclave/plugins/schema"
 )
 
@@ -35,7 +35,7 @@ func TestTranslate(t *testing.T) {
 		{"presidio", `{}`, `presidio 10s false {"api_base":"os.environ/PRESIDIO_ANALYZER_API_BASE","presidio_anonymizer_api_base":"os.environ/PRESIDIO_ANONYMIZER_API_BASE"}`},
 		{"litellm_content_filter", `{"patterns":[{"pattern_type":"regex","pattern":"x+","name":"xs","action":"MASK"}],"blocked_words":[{"keyword":"a.b","action":"BLOCK"}]}`, `patterns 0s false {"patterns":[{"action":"mask","name":"xs","regex":"x+"},{"action":"block","name":"blocked_word","regex":"(?i)a\\.b"}]}`},
 	} {
-		g, err := litellmguard.Translate(tt.kind, params(t, tt.params))
+		g, err := guardrails.Translate(tt.kind, params(t, tt.params))
 		b, _ := json.Marshal(g.Config)
 		if got := fmt.Sprintf("%s %v %v %s", g.Plugin, g.Deadline, g.Pass, b); err != nil || got != tt.want {
 			t.Errorf("%s: got %s, %v, want %s", tt.kind, got, err, tt.want)
@@ -54,7 +54,7 @@ func TestTranslate(t *testing.T) {
 		{"litellm_content_filter", `{"categories":[]}`, "categories: has no likeness"},
 		{"litellm_content_filter", `{"patterns":[{"pattern_type":"prebuilt","pattern_name":"passport_uk"}]}`, `patterns[0]: there is no prebuilt pattern "passport_uk" here; there are amex, `},
 	} {
-		if _, err := litellmguard.Translate(tt.kind, params(t, tt.params)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := guardrails.Translate(tt.kind, params(t, tt.params)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s %s: got %v, want %q", tt.kind, tt.params, err, tt.want)
 		}
 	}
@@ -76,7 +76,7 @@ func TestCallback(t *testing.T) {
 		{"google_text_moderation", `{"google_moderation_confidence_threshold":0.4}`, `google_text_moderation 10s {"api_base":"https://language.googleapis.com","api_key":"os.environ/GOOGLE_API_KEY","threshold":0.4}`},
 		{"google_text_moderation", `{"toxic_confidence_threshold":0.1,"death_harm_and_tragedy_confidence_threshold":1}`, `google_text_moderation 10s {"api_base":"https://language.googleapis.com","api_key":"os.environ/GOOGLE_API_KEY","thresholds":{"Death, Harm \u0026 Tragedy":1,"Toxic":0.1}}`},
 	} {
-		g, ok, err := litellmguard.Callback(tt.name, params(t, tt.settings))
+		g, ok, err := guardrails.Callback(tt.name, params(t, tt.settings))
 		b, _ := json.Marshal(g.Config)
 		got := fmt.Sprintf("%s %v %s", g.Plugin, g.Deadline, b)
 		if g.Optional {
@@ -101,7 +101,7 @@ func TestCallback(t *testing.T) {
 		{"google_text_moderation", `{"toxic_confidence_threshold":2}`, "toxic_confidence_threshold: 2 is not a number from 0 to 1"},
 		{"google_text_moderation", `{"google_moderation_confidence_threshold":"x"}`, "google_moderation_confidence_threshold: x is not"},
 	} {
-		if _, ok, err := litellmguard.Callback(tt.name, params(t, tt.settings)); !ok || err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, ok, err := guardrails.Callback(tt.name, params(t, tt.settings)); !ok || err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, %v, want %q", tt.name, ok, err, tt.want)
 		}
 	}
@@ -114,7 +114,7 @@ func TestSetting(t *testing.T) {
 		"google_moderation_confidence_threshold": "true", "toxic_confidence_threshold": "true", "war_and_conflict_confidence_threshold": "true",
 		"llm_guard_mode": "true", "num_retries": "false", "rude_confidence_threshold": "true there is no such category; there are death_harm_and_tragedy, ",
 	} {
-		known, err := litellmguard.Setting(name)
+		known, err := guardrails.Setting(name)
 		got := fmt.Sprint(known)
 		if err != nil {
 			got += " " + err.Error()

@@ -321,7 +321,7 @@ func TestBatches_Ends(t *testing.T) {
 			var cost resource.Money
 			for _, r := range o.records() {
 				cost += r.Cost
-				if estimated := r.Flags.Has(ledger.Estimated); estimated != (tt.cost < 0) {
+				if estimated := r.Flags.Has(ledger.HoldCharged); estimated != (tt.cost < 0) {
 					t.Errorf("record %+v", r)
 				}
 			}
@@ -496,7 +496,7 @@ func TestBatches_Unrecorded(t *testing.T) {
 	if err != nil || len(all) == 0 {
 		t.Fatalf("read %d records: %v", len(all), err)
 	}
-	if r := all[len(all)-1]; held == 0 || r.Cost != held || !r.Flags.Has(ledger.Estimated) {
+	if r := all[len(all)-1]; held == 0 || r.Cost != held || !r.Flags.Has(ledger.HoldCharged) {
 		t.Errorf("%d is held; recorded %+v", held, r)
 	}
 }

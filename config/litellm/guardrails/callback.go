@@ -1,4 +1,4 @@
-package litellmguard
+package guardrails
 
 import (
 	"fmt"

@@ -3,7 +3,6 @@ package requestlog
 import (
 	"bytes"
 	"cmp"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,38 +13,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/parquet-go/parquet-go"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/ledger/requestlog/links"
+	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 const (
-	segmentSuffix = ".parquet"
-	saltSize      = 16
-	groupRows     = 5_000 // of one row group: what a query reads at least, and sealing holds in memory
-	sealBatch     = 1_000 // rows of one read transaction while sealing
-	dropBatch     = 8_000 // rows that one transaction removes after that
+	sealBatch = 1_000 // rows of one read transaction while sealing
+	dropBatch = 8_000 // rows that one transaction removes after that
 )
 
-// Segment is a file of sealed rows.
-type Segment struct {
-	Name  string        `json:"name"`
-	First uint64        `json:"first"` // number of its first row
-	Last  uint64        `json:"last"`
-	From  resource.Time `json:"from"` // of its oldest row
-	To    resource.Time `json:"to"`   // of its newest row
-	Rows  int64         `json:"rows"`
-	Bytes int64         `json:"bytes"`
-	Chained
-}
-
-func (l *Log) path(s *Segment) string { return filepath.Join(l.cfg.segmentDir(), s.Name) }
+func (l *Log) path(s *segment.Segment) string { return filepath.Join(l.cfg.segmentDir(), s.Name) }
 
 // Segments lists the sealed files, oldest first.
-func (l *Log) Segments() []Segment {
+func (l *Log) Segments() []segment.Segment {
 	l.segMu.RLock()
 	defer l.segMu.RUnlock()
 	return slices.Clone(l.segments)
@@ -75,10 +58,10 @@ func (l *Log) openSegments() error {
 	}
 	fresh := l.taken == 0 && len(l.segments) == 0
 	for _, f := range files {
-		known := slices.ContainsFunc(l.segments, func(s Segment) bool { return s.Name == f.Name() })
+		known := slices.ContainsFunc(l.segments, func(s segment.Segment) bool { return s.Name == f.Name() })
 		switch {
 		case known:
-		case fresh && strings.HasSuffix(f.Name(), segmentSuffix):
+		case fresh && strings.HasSuffix(f.Name(), segment.Suffix):
 			if err := l.adopt(f.Name()); err != nil {
 				return err
 			}
@@ -92,30 +75,30 @@ func (l *Log) openSegments() error {
 }
 
 // listSegments reads the list of segments, oldest first.
-func listSegments(tx *bolt.Tx) (list []Segment, err error) {
+func listSegments(tx *bolt.Tx) (list []segment.Segment, err error) {
 	err = tx.Bucket(bucketSegments).ForEach(func(_, v []byte) error {
-		var s Segment
+		var s segment.Segment
 		if err := json.Unmarshal(v, &s); err != nil {
 			return fmt.Errorf("read list of segments: %w", err)
 		}
 		list = append(list, s)
 		return nil
 	})
-	slices.SortFunc(list, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
+	slices.SortFunc(list, func(a, b segment.Segment) int { return cmp.Compare(a.First, b.First) })
 	return list, err
 }
 
 // adopt takes a segment into a log whose bbolt file was lost.
 func (l *Log) adopt(name string) error {
-	s := Segment{Name: name}
+	s := segment.Segment{Name: name}
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		var sums rollup.Batch
 		rows := 0
-		own, err := readFile(l.path(&s), func(r *Row) error {
-			s.include(r.Number, r.Time)
-			rec := r.record()
+		own, err := segment.Read(l.path(&s), func(r *Row) error {
+			s.Include(r.Number, r.Time)
+			rec := r.Record()
 			sums.Add(&rec, r.Count)
-			if rows++; rows%groupRows == 0 {
+			if rows++; rows%segment.GroupRows == 0 {
 				if err := addCells(tx, &sums); err != nil {
 					return err
 				}
@@ -133,7 +116,7 @@ func (l *Log) adopt(name string) error {
 			s.Bytes = info.Size()
 		}
 		if s.Chained = own; len(l.segments) == 0 && own.Previous != "" {
-			if err := putAnchor(tx, Anchor{Hash: own.Previous, At: resource.At(l.cfg.Now()), Adopted: true}); err != nil {
+			if err := putAnchor(tx, segment.Anchor{Hash: own.Previous, At: resource.At(l.cfg.Now()), Adopted: true}); err != nil {
 				return err
 			}
 		}
@@ -152,15 +135,7 @@ func (l *Log) adopt(name string) error {
 	return nil
 }
 
-func (s *Segment) include(number uint64, at resource.Time) {
-	if s.Rows == 0 {
-		s.First, s.From = number, at
-	}
-	s.Rows++
-	s.Last, s.From, s.To = max(s.Last, number), min(s.From, at), max(s.To, at)
-}
-
-func putSegment(tx *bolt.Tx, s *Segment) error {
+func putSegment(tx *bolt.Tx, s *segment.Segment) error {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -188,8 +163,8 @@ func (l *Log) Seal(now time.Time) error {
 
 // sealOne makes one segment of rows, in the order of their numbers, up to the first one that
 // is not before the time; nil: there is nothing to seal.
-func (l *Log) sealOne(before resource.Time) (*Segment, error) {
-	s := &Segment{}
+func (l *Log) sealOne(before resource.Time) (*segment.Segment, error) {
+	s := &segment.Segment{}
 	next, over, err := l.firstRow(before)
 	if err != nil || next == nil {
 		return nil, err
@@ -210,7 +185,7 @@ func (l *Log) sealOne(before resource.Time) (*Segment, error) {
 		return nil, err
 	}
 	s.Bytes = info.Size()
-	s.Name = fmt.Sprintf("%s-%020d%s", s.From.Std().Format("20060102T150405"), s.First, segmentSuffix)
+	s.Name = fmt.Sprintf("%s-%020d%s", s.From.Std().Format("20060102T150405"), s.First, segment.Suffix)
 	if err := os.Rename(tmp.Name(), l.path(s)); err != nil {
 		return nil, err
 	}
@@ -242,29 +217,14 @@ func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) 
 	return key, over, err
 }
 
-// newWriter writes rows as a segment has them.
-func newWriter(w io.Writer) (*parquet.GenericWriter[Row], error) {
-	codec, err := newCompression()
-	if err != nil {
-		return nil, err
-	}
-	return parquet.NewGenericWriter[Row](w,
-		parquet.Compression(codec),
-		parquet.MaxRowsPerRowGroup(groupRows),
-		parquet.CreatedBy("conclave", "1", ""),
-		parquet.BloomFilters(
-			parquet.SplitBlockFilter(10, "request_id"), parquet.SplitBlockFilter(10, "key_id"),
-			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
-		),
-	), nil
-}
-
-func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over bool) error {
-	out, err := newWriter(w)
+// writeSegment writes the rows that stand at the segment's place of the chain.
+func (l *Log) writeSegment(w io.Writer, s *segment.Segment, before resource.Time, over bool) error {
+	previous, err := l.head()
 	if err != nil {
 		return err
 	}
-	sum, err := l.chainFor(s)
+	s.Chained = segment.Chained{Version: l.sealAs, Previous: previous}
+	out, err := segment.NewWriter(w, l.cfg.NodeID, &s.Chained)
 	if err != nil {
 		return err
 	}
@@ -279,52 +239,20 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			rows, ended = rows[:i], true
 		}
 		for i := range rows {
-			s.include(rows[i].Number, rows[i].Time)
-			if s.Version == chainVersion {
-				rows[i].salt()
-			}
-			if rows[i].Link, err = linkOf(s.Version, sum, &rows[i]); err != nil {
-				return err
+			s.Include(rows[i].Number, rows[i].Time)
+			if s.Version == segment.Version {
+				rows[i].AddSalt()
 			}
 		}
-		if _, err := out.Write(rows); err != nil {
+		if err := out.Write(rows); err != nil {
 			return err
 		}
 		if from = next; ended {
 			break
 		}
 	}
-	s.Hash = sum.String()
-	return closeWriter(out, s)
-}
-
-// closeWriter ends a segment with its place in the chain.
-func closeWriter(out *parquet.GenericWriter[Row], s *Segment) error {
-	own, err := json.Marshal(s.Chained)
-	if err != nil {
-		return err
-	}
-	out.SetKeyValueMetadata(chainKey, string(own))
+	s.Hash = out.Sum()
 	return out.Close()
-}
-
-// salt gives a row that tells of a person a salt of its own.
-func (r *Row) salt() {
-	if r.UserID != "" || r.Customer != "" || r.Session != "" {
-		b := make([]byte, saltSize)
-		_, _ = rand.Read(b) // never fails
-		r.Salt = string(b)
-	}
-}
-
-// chainFor begins the chain of a segment after the one before.
-func (l *Log) chainFor(s *Segment) (*links.Chain, error) {
-	previous, err := l.head()
-	if err != nil {
-		return nil, err
-	}
-	s.Chained = Chained{Version: l.sealAs, Previous: previous}
-	return links.Start(l.cfg.NodeID, previous)
 }
 
 // hotRows reads rows of bbolt from the key on.
@@ -346,7 +274,7 @@ func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err erro
 				return err
 			}
 			r.Node = l.cfg.NodeID
-			rows = append(rows, RowOf(&r, count))
+			rows = append(rows, segment.RowOf(&r, count))
 		}
 		return nil
 	})
@@ -355,7 +283,7 @@ func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err erro
 
 // commitSegment puts the segment into the list, which takes its rows out of sight, and removes
 // them from bbolt.
-func (l *Log) commitSegment(s *Segment) error {
+func (l *Log) commitSegment(s *segment.Segment) error {
 	l.segMu.Lock()
 	defer l.segMu.Unlock()
 	err := l.db.Update(func(tx *bolt.Tx) error {

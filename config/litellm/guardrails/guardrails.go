@@ -1,6 +1,6 @@
-// Package litellmguard says which plugin and which configuration an entry of LiteLLM's list of guardrails
+// Package guardrails says which plugin and which configuration an entry of LiteLLM's list of guardrails
 // becomes, or a guardrail among its callbacks. What has no likeness here is refused, never left out.
-package litellmguard
+package guardrails
 
 import (
 	"errors"

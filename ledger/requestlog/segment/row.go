@@ -1,4 +1,4 @@
-package requestlog
+package segment
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Row is one request, or several refusals that are alike. It is the schema of the segments,
+// Row is one request, or several refusals that are alike. It is the schema of segments,
 // one field a column: that is why it is long and flat. Columns are only ever added, and a new
 // one is left out of the JSON while it is empty: the chain of older rows is a hash of that.
 type Row struct {
@@ -122,19 +122,19 @@ type Charge struct {
 
 // RowOf is the row of a record, which stands for so many requests.
 func RowOf(r *ledger.Record, count int64) Row {
-	row := bareRow(r, count)
-	row.Receipt = receiptText(r)
+	row := Bare(r, count)
+	row.Receipt = ReceiptOf(r)
 	return row
 }
 
-// receiptText is the receipt of a record as rows have it.
-func receiptText(r *ledger.Record) string {
-	b, _ := json.Marshal(receiptOf(r)) // plain fields: it does not fail
+// ReceiptOf is the receipt of a record as rows have it.
+func ReceiptOf(r *ledger.Record) string {
+	b, _ := json.Marshal(receipt(r)) // plain fields: it does not fail
 	return string(b)
 }
 
-// bareRow is the row of a record without its receipt.
-func bareRow(r *ledger.Record, count int64) Row {
+// Bare is the row of a record without its receipt.
+func Bare(r *ledger.Record, count int64) Row {
 	u := &r.Usage
 	return Row{
 		Number: r.Number, Node: r.Node, Time: r.Time, Count: count, RequestID: r.RequestID,
@@ -150,7 +150,7 @@ func bareRow(r *ledger.Record, count int64) Row {
 	}
 }
 
-func receiptOf(r *ledger.Record) Receipt {
+func receipt(r *ledger.Record) Receipt {
 	from := &r.Receipt
 	out := Receipt{
 		Decision: "served", Step: from.Step, Scope: from.Scope, Entity: from.Entity, Rule: from.Rule,
@@ -175,8 +175,8 @@ func receiptOf(r *ledger.Record) Receipt {
 	return out
 }
 
-// record is what of a row the sums are made of.
-func (r *Row) record() ledger.Record {
+// Record is what of a row the sums are made of.
+func (r *Row) Record() ledger.Record {
 	rec := ledger.Record{
 		Number: r.Number, Time: r.Time, KeyID: r.KeyID, TeamID: r.TeamID, OrganizationID: r.Organization, ProjectID: r.ProjectID,
 		UserID: r.UserID, CustomerID: r.Customer, Model: r.Model, DeploymentID: r.DeploymentID, Provider: r.Provider,

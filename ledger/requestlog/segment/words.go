@@ -1,4 +1,4 @@
-package requestlog
+package segment
 
 import (
 	"fmt"
@@ -91,8 +91,8 @@ func (r *Receipt) money(row *Row) (out []string) {
 	if flags.Has(ledger.Overrun) {
 		out = append(out, "It cost more than was held.")
 	}
-	if flags.Has(ledger.Estimated) {
-		out = append(out, "The node died before the request ended; it was charged what was held.")
+	if flags.Has(ledger.HoldCharged) {
+		out = append(out, "It was charged what was held: the node died before it ended, or nobody learns what it has used.")
 	}
 	return append(out, r.charged()...)
 }
