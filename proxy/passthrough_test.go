@@ -157,6 +157,63 @@ func TestPassThrough_Refuses(t *testing.T) {
 	}
 }
 
+// A stream that has begun ends in the words of its client's dialect when the answer is too large, and what has passed is charged.
+func TestPassThrough_CutStream(t *testing.T) {
+	t.Parallel()
+	event := func(data string) string { return "data: " + data + "\n\n" }
+	pad := strings.Repeat("x", 2<<20)
+	for _, tt := range []struct {
+		name, provider, path, first string
+		want                        string // how the last event begins
+	}{
+		{
+			"Anthropic's", "anthropic", "/anthropic/v1/messages", event(`{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}`),
+			"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",",
+		},
+		{
+			"Google's", "gemini", "/gemini/v1beta/models/demo:streamGenerateContent?alt=sse", event(`{"usageMetadata":{"promptTokenCount":10}}`),
+			`data: {"error":{"code":502,`,
+		},
+		{
+			"Vertex's", "vertex_ai", "/vertex_ai/v1/projects/p/locations/l/publishers/google/models/demo:streamGenerateContent?alt=sse", event(`{"usageMetadata":{"promptTokenCount":10}}`),
+			`data: {"error":{"code":502,`,
+		},
+		{"responses", "openai", "/openai/v1/responses", event(`{"type":"response.created"}`), "event: error\ndata: {\"type\":\"error\",\"code\":\"response_too_large\","},
+		{"OpenAI's", "openai", "/openai/v1/chat/completions", event(`{"choices":[]}`), `data: {"error":{"message":"The answer is larger than 1048576 bytes."`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := passWire(t, tt.provider, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(rw, tt.first+event(`{"pad":"`+pad+`"}`))
+			})
+			settingOf("max_response_size_mb", "1")(w.rig, nil)
+			res, got := w.send(t.Context(), "POST", tt.path, `{"model":"demo","stream":true,"messages":[],"contents":[],"input":"hi"}`) //nolint:bodyclose // send closes it
+			last, ok := strings.CutPrefix(got, tt.first)
+			if res.StatusCode != 200 || !ok || !strings.HasPrefix(last, tt.want) || !strings.Contains(last, "response_too_large") {
+				t.Errorf("got %d %.400q, want the end to be %q", res.StatusCode, got, tt.want)
+			}
+			if rec := w.record(); rec.ErrorCode != "response_too_large" || rec.Cost == 0 {
+				t.Errorf("recorded %q at %d", rec.ErrorCode, rec.Cost)
+			}
+		})
+	}
+}
+
+// A whole answer that is too large is read on: it says what was used.
+func TestPassThrough_TooLarge(t *testing.T) {
+	t.Parallel()
+	w := passWire(t, "openai", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, `{"pad":"`+strings.Repeat("x", 1<<20)+`","usage":{"prompt_tokens":10,"completion_tokens":20}}`)
+	})
+	settingOf("max_response_size_mb", "1")(w.rig, nil)
+	res, got := w.send(t.Context(), "POST", "/openai/v1/chat/completions", `{"model":"demo","messages":[]}`) //nolint:bodyclose // send closes it
+	if rec := w.record(); res.StatusCode != 502 || !strings.Contains(got, "response_too_large") || rec.Cost != 50_000 || rec.Usage.Source != llm.UsageProvider {
+		t.Errorf("got %d %.200s, recorded %+v", res.StatusCode, got, rec)
+	}
+}
+
 // The client's credentials stay here; what it marks goes on.
 func TestPassThrough_Headers(t *testing.T) {
 	t.Parallel()

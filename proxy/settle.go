@@ -293,7 +293,7 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	case c.result.raw:
 		c.torn = true // it must not look whole
 	case c.fields.Stream:
-		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint)); err == nil {
+		if _, err := c.out.Write(reply.ErrorEvent(e, c.vendor(), c.billed())); err == nil {
 			_ = c.out.Flush() // a client that went away has no use for it
 		}
 	}
