@@ -13,6 +13,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -171,6 +172,45 @@ func (b *biller) holdTarget(h *resource.BatchHold, own *router.Target) router.Ta
 	return *own
 }
 
+// prices gives what a request of the batch costs that a model has answered which the provider calls so.
+func (b *biller) prices(order *resource.BatchOrder, own *router.Target) func(model string, u llm.Usage) resource.Money {
+	type price struct {
+		list   *resource.Price
+		adjust resource.Adjustment
+	}
+	known := map[string]price{}
+	return func(model string, u llm.Usage) resource.Money {
+		p, ok := known[model]
+		if !ok {
+			at, t := b.answered(order, own, model)
+			if p.list, p.adjust = b.view.Price(&t, b.other(&t, model)); p.list == nil && at >= 0 {
+				p.list = unknownPrice(b.cat, &order.Holds[at])
+			}
+			known[model] = p
+		}
+		return pricing.Bill(p.list, p.adjust, u)
+	}
+}
+
+// answered is the place of the hold for a model that has answered, and the target; -1: nothing was charged ahead.
+func (b *biller) answered(order *resource.BatchOrder, own *router.Target, model string) (at int, t router.Target) {
+	if order == nil {
+		return -1, *own
+	}
+	if at = order.HoldOf(model); at < 0 {
+		return -1, *own
+	}
+	return at, b.holdTarget(&order.Holds[at], own)
+}
+
+// other is the name of a model that has answered, "" if it is the target's own.
+func (b *biller) other(t *router.Target, model string) string {
+	if strings.HasPrefix(model, b.view.Deployment(t).Name) {
+		return ""
+	}
+	return model
+}
+
 // book books the batch, unless that was done, or is another node's to do.
 func (b *biller) book(ctx context.Context, due *batch.Due, deployment string) error {
 	defer b.s.lockBatch(b.id)()
@@ -185,7 +225,7 @@ func (b *biller) book(ctx context.Context, due *batch.Due, deployment string) er
 	if !ok {
 		return nil
 	}
-	var bills batch.Bills
+	bills := batch.Bills{Price: b.prices(a.Order, &t)}
 	if !due.None {
 		path, query := b.place.Results(due)
 		if err := b.s.fetchLines(ctx, b.view, &t, path, query, bills.Add); err != nil {
@@ -195,7 +235,7 @@ func (b *biller) book(ctx context.Context, due *batch.Due, deployment string) er
 			return err
 		}
 	}
-	return b.once(ctx, a, version, func(have map[string]bool) error { return b.write(ctx, a, &t, bills, have) })
+	return b.once(ctx, a, version, func(have map[string]bool) error { return b.write(ctx, a, &t, bills.All, have) })
 }
 
 // nameOutput records whose the output is, and the names of the models in it, before its owner learns its id.

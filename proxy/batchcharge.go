@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -17,18 +16,17 @@ import (
 )
 
 // write writes a record for each model that has answered, and one for each that was charged ahead and has not.
-func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Target, bills batch.Bills, have map[string]bool) error {
+func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Target, bills []batch.Bill, have map[string]bool) error {
 	order := a.Order
 	if order == nil {
 		order = &resource.BatchOrder{}
 	}
 	used := make([]bool, len(order.Holds))
 	for i, bill := range bills {
-		at := order.HoldOf(bill.Model)
-		p := part{bill: bill, id: b.record(i), target: *t}
+		at, by := b.answered(order, t, bill.Model)
+		p := part{bill: bill, id: b.record(i), target: by}
 		if at >= 0 {
 			p.hold, p.first = &order.Holds[at], !used[at]
-			p.target = b.holdTarget(p.hold, t)
 			used[at] = true
 		}
 		if have[p.id] {
@@ -83,9 +81,7 @@ func (b *biller) charge(ctx context.Context, a *resource.Artifact, p *part) erro
 	}
 	c.result.target, c.result.attempts, c.result.usage, c.result.status = p.target, 1, p.bill.Usage, http.StatusOK
 	c.result.began, c.result.dialled = c.started, c.started
-	if d := c.view.Deployment(&c.result.target); p.bill.Model != "" && !strings.HasPrefix(p.bill.Model, d.Name) {
-		c.other = p.bill.Model
-	}
+	c.booked, c.other = &p.bill, b.other(&c.result.target, p.bill.Model)
 	if err := openEntry(ctx, s, c); err != nil {
 		c.release()
 		s.recycle(c)
@@ -93,17 +89,16 @@ func (b *biller) charge(ctx context.Context, a *resource.Artifact, p *part) erro
 	}
 	if p.hold != nil && p.first {
 		c.quote.Cost = p.hold.Cost
-		c.quote.Unknown = p.unknown(c.cat)
 	}
 	s.finish(c, nil)
 	s.recycle(c)
 	return nil
 }
 
-// unknown is what an unknown price is taken for, if a budget wants that.
-func (p *part) unknown(cat *resource.Catalog) *resource.Price {
-	for i := range p.hold.Shares {
-		if p.hold.Shares[i].Estimate {
+// unknownPrice is what an unknown price is taken for, if a budget wants that which was charged ahead.
+func unknownPrice(cat *resource.Catalog, h *resource.BatchHold) *resource.Price {
+	for i := range h.Shares {
+		if h.Shares[i].Estimate {
 			return cat.Settings().UnknownPrice
 		}
 	}

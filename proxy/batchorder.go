@@ -257,6 +257,7 @@ func (o *orderReader) add(raw []byte) error {
 	sum.Most.Estimate = resource.Money(min(int64(sum.Most.Estimate)+int64(one.Most.Estimate), int64(resource.MaxMoney)))
 	sum.Most.Tokens += one.Most.Tokens
 	sum.Most.GPU += one.Most.GPU
+	sum.Most.Requests++
 	return nil
 }
 

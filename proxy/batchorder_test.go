@@ -251,6 +251,36 @@ func TestBatches_Ahead(t *testing.T) {
 	}
 }
 
+// Each request of a batch is priced by the size of its own prompt and with its own fee, and counts in budgets of requests.
+func TestBatches_EachRequest(t *testing.T) {
+	t.Parallel()
+	for calls, status := range map[int64]int{4: 200, 3: 429} { // one is the order itself
+		o := newOrders(t, pocket)
+		o.tables.Deployments[0].Price = &resource.Price{
+			Input: resource.Dollar, Output: 2 * resource.Dollar, Request: 2000,
+			Variants: []resource.Variant{{Above: 150, Input: new(100 * resource.Dollar)}},
+		}
+		k := o.keys[resource.HashSecret(goodKey)]
+		k.Budgets = append(k.Budgets, resource.Terms{Name: "calls", Requests: &calls})
+		o.books.Leases(2, []budget.Lease{{Account: "key/key_good/calls", Epoch: 1, Granted: resource.Money(calls), Limit: resource.Money(calls)}})
+		o.upload(strings.Repeat(inputLine, 3))
+		if w := o.order(); w.Code != status {
+			t.Fatalf("order with %d requests left: %d %s", calls, w.Code, w.Body)
+		}
+		if status != 200 {
+			continue
+		}
+		o.vendor.say(complete, strings.Repeat(outputLine, 2))
+		o.watch(time.Hour)
+		r := o.records()["batch_1234567.usage"]
+		if r.Cost != 2*(actual+1000) || !slices.ContainsFunc(r.Charges, func(c ledger.AccountCharge) bool {
+			return c.Account == "key/key_good/calls" && c.Amount == 2-3
+		}) {
+			t.Errorf("booked %+v", r)
+		}
+	}
+}
+
 // What is ordered beyond the budget never reaches the provider, and what the provider refuses is given back.
 func TestBatches_Refused(t *testing.T) {
 	t.Parallel()

@@ -244,14 +244,3 @@ func (u *use) Settle(r realtime.Result) {
 		g.s.recycle(c)
 	}
 }
-
-// listOf is the price list's entry of the model that a call has used in the place of its own.
-func (c *Call) otherPrice() *resource.Price {
-	if c.other == "" {
-		return nil
-	}
-	if e := c.view.ListPrice(&c.result.target, c.other); e != nil {
-		return e.Price
-	}
-	return nil
-}

@@ -243,9 +243,25 @@ func (v *View) Entry(m *resource.Model, d *resource.Deployment) *pricing.Entry {
 	return v.priceOf(m, d)
 }
 
-// ListPrice is the entry of the price list for another model than the target's at its provider; nil:
+// Price is what the target charges, with what is taken off and put on: for another model of its provider's, which it has used
+// in the place of its own, what the list has, if it has that. other is "" for none; nil: the price is unknown.
+func (v *View) Price(t *router.Target, other string) (*resource.Price, resource.Adjustment) {
+	d := v.Deployment(t)
+	list := d.List
+	if other != "" {
+		if e := v.listPrice(t, other); e != nil && e.Price != nil {
+			list = e
+		}
+	}
+	if list == nil || list.Price == nil {
+		return nil, resource.Adjustment{}
+	}
+	return list.Price, d.Adjust
+}
+
+// listPrice is the entry of the price list for another model than the target's at its provider; nil:
 // the list has none.
-func (v *View) ListPrice(t *router.Target, model string) *pricing.Entry {
+func (v *View) listPrice(t *router.Target, model string) *pricing.Entry {
 	d := *t.Deployment
 	d.Upstream, d.Price, d.Metadata = model, nil, nil
 	return v.priceOf(t.Model, &d)
