@@ -246,7 +246,7 @@ func (o *orderReader) add(raw []byte) error {
 	if f.Model == "" {
 		f.Model = o.model
 	}
-	f.Service, f.Fallbacks = llm.ServiceBatch, nil
+	f.Service, f.Fallbacks, f.NoFallbacks = llm.ServiceBatch, nil, true
 	a := o.advanceFor(f.Model)
 	r := quote.Request{Catalog: o.c.cat, View: o.c.view, Model: a.model, Levels: a.claim.Levels, Endpoint: o.endpoint, Fields: &f, Body: body}
 	q := quote.Of(&r)

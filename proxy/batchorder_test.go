@@ -258,7 +258,7 @@ func TestBatches_EachRequest(t *testing.T) {
 		o := newOrders(t, pocket)
 		o.tables.Deployments[0].Price = &resource.Price{
 			Input: resource.Dollar, Output: 2 * resource.Dollar, Request: 2000,
-			Variants: []resource.Variant{{Above: 150, Input: new(100 * resource.Dollar)}},
+			Variants: []resource.PriceVariant{{Above: 150, Input: new(100 * resource.Dollar)}},
 		}
 		k := o.keys[resource.HashSecret(goodKey)]
 		k.Budgets = append(k.Budgets, resource.Terms{Name: "calls", Requests: &calls})

@@ -123,7 +123,7 @@ func authorizePass(_ context.Context, s *Server, c *Call) error {
 			Message: "No deployment of this provider that the API key may use is open to requests in the provider's own words (option " + pass.Option + ").",
 		}
 	}
-	c.fields.Fallbacks = nil
+	c.fields.Fallbacks, c.fields.NoFallbacks = nil, true
 	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
 	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, m)
 	return s.checkBatch(c)

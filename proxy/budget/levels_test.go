@@ -98,6 +98,21 @@ func TestReserve_RefusedUnit(t *testing.T) {
 	}
 }
 
+// A budget of GPU-seconds that is spent refuses nothing that takes none.
+func TestReserve_NoGPUs(t *testing.T) {
+	t.Parallel()
+	terms := resource.Terms{Name: "b", GPUSeconds: new(resource.Money(0))}
+	b := alone(total("tag/a/b", 0))
+	h, err := b.Reserve(t.Context(), budget.Request{Catalog: catalog(), Levels: []resource.Level{level("tag", "a", terms)}, Most: budget.Amounts{Cost: 5, Tokens: 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.Settle(budget.Amounts{Cost: 5, Tokens: 5}); got != nil {
+		t.Errorf("charged %+v", got)
+	}
+	h.Release()
+}
+
 // What has no price is charged the estimate by the budgets that say so, and by no other.
 func TestSettle_Estimate(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func (r *Request) most(t *resource.Terms) resource.Money {
 	case resource.UnitRequests:
 		return resource.Money(max(1, r.Most.Requests))
 	case resource.UnitGPUSeconds:
-		return max(1, r.Most.GPU)
+		return max(0, r.Most.GPU) // what has no GPUs needs none
 	}
 	switch {
 	case r.Free:
