@@ -152,7 +152,7 @@ type aheadHold struct {
 func (*aheadHold) Holds() []ledger.AccountCharge { return nil }
 
 // Extend implements BudgetHold.
-func (*aheadHold) Extend(context.Context, ...resource.Level) error { return nil }
+func (*aheadHold) Extend(context.Context, string, ...resource.Level) error { return nil }
 
 // Drop implements BudgetHold.
 func (*aheadHold) Drop() {}

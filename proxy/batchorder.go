@@ -58,7 +58,7 @@ func (s *Server) holdBatch(ctx context.Context, c *Call) error {
 		}
 		a.hold = hold
 		if d := a.deployment; !d.IsZero() {
-			if err := hold.Extend(ctx, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance}); err != nil {
+			if err := hold.Extend(ctx, a.model.Name, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance}); err != nil {
 				return err
 			}
 		}

@@ -99,7 +99,7 @@ func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	return nil
 }
 
-func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
+func (h *moneyHold) Extend(_ context.Context, _ string, levels ...resource.Level) error {
 	if h.extend == nil {
 		return nil
 	}

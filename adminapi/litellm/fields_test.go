@@ -1,6 +1,7 @@
 package litellm_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 

@@ -148,10 +148,10 @@ func TestHold_Extend(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *llm.Error
-	if err := h.Extend(t.Context(), first); !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != "deployment" || h.Extended() {
+	if err := h.Extend(t.Context(), "m", first); !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != "deployment" || h.Extended() {
 		t.Fatalf("Extend by a deployment without room = %v", err)
 	}
-	if err := h.Extend(t.Context(), second); err != nil || !h.Extended() || len(h.Holds()) != 2 {
+	if err := h.Extend(t.Context(), "m", second); err != nil || !h.Extended() || len(h.Holds()) != 2 {
 		t.Fatalf("Extend = %v, holds %v", err, h.Holds())
 	}
 	h.Drop()
@@ -159,7 +159,7 @@ func TestHold_Extend(t *testing.T) {
 		t.Errorf("after Drop: holds %v", h.Holds())
 	}
 	busy.Release()
-	if err := h.Extend(t.Context(), first); err != nil {
+	if err := h.Extend(t.Context(), "m", first); err != nil {
 		t.Fatal(err)
 	}
 	want := []ledger.AccountCharge{{Account: "key/key_1/total", Amount: 7}, {Account: "deployment/d1/total", Amount: 7}}
