@@ -16,7 +16,7 @@ import (
 func (c *Call) quoting() quote.Request {
 	return quote.Request{
 		Catalog: c.cat, View: c.view, Model: c.model, Levels: c.levels, Session: c.session,
-		Endpoint: c.billed(), Fields: &c.fields, Body: c.body, Form: c.form,
+		Endpoint: c.billed(), Fields: &c.fields, Body: c.body, Form: c.form, Upload: c.uploads(),
 	}
 }
 

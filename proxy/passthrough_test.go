@@ -76,6 +76,10 @@ func TestPassThrough(t *testing.T) {
 			`POST /v1/videos Bearer sk-provider {"model":"gpt-x","prompt":"sea"}`, 17_000,
 		},
 		{
+			"an upload in parts", "openai", "POST", "/openai/v1/uploads", `{"filename":"in.jsonl","purpose":"batch-output","bytes":5,"mime_type":"text/plain"}`, `{"id":"upload_1"}`, "application/json",
+			`POST /v1/uploads Bearer sk-provider {"filename":"in.jsonl","purpose":"batch-output","bytes":5,"mime_type":"text/plain"}`, 0,
+		},
+		{
 			"what its owner keeps", "openai", "GET", "/v1/videos/video_1/content", "", "\x00", "video/mp4", "GET /v1/videos/video_1/content Bearer sk-provider ", 0,
 		},
 		{
@@ -154,6 +158,33 @@ func TestPassThrough_Refuses(t *testing.T) {
 				t.Errorf("got %d %s (asked: %t), want %d %s", res.StatusCode, got, asked, tt.status, tt.want)
 			}
 		})
+	}
+}
+
+// A file is no prompt: its upload holds nothing and costs nothing, but what the deployment charges for a request.
+func TestPassThrough_Upload(t *testing.T) {
+	t.Parallel()
+	for flat, want := range map[string]resource.Money{"": 0, "0.002": resource.Dollar / 500} {
+		w := passWire(t, "openai", func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(rw, `{"id":"file-1","object":"file","bytes":9}`)
+		})
+		if flat != "" {
+			w.tables.Deployments[0].Options["cost_per_request"] = flat
+		}
+		body, kind := uploadOf(t, "purpose", "user_data", "custom_llm_provider", "openai")
+		for i, path := range []string{"/v1/files", "/openai/v1/files"} {
+			if res, got := w.send(t.Context(), "POST", path, body, header("Content-Type", kind)); res.StatusCode != 200 { //nolint:bodyclose // send closes it
+				t.Fatalf("%s: got %d %s", path, res.StatusCode, got)
+			}
+			all, _, err := w.journal.ReadFrom(0, 10)
+			if err != nil || len(all) != i+1 {
+				t.Fatalf("%d records, %v", len(all), err)
+			}
+			if r := all[i]; r.Cost != want || r.Hold != want || r.Usage.Total() != 0 {
+				t.Errorf("%s: held %s and charged %s for %d tokens, want %s", path, r.Hold, r.Cost, r.Usage.Total(), want)
+			}
+		}
 	}
 }
 

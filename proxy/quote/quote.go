@@ -31,6 +31,7 @@ type Request struct {
 	Fields   *llm.Fields
 	Body     []byte
 	Form     *form.Form // that the body is a view of; nil: the body came as it is
+	Upload   bool       // it brings a file, and asks no model for anything
 }
 
 // Quote is what a request is estimated to use and to cost.
@@ -53,6 +54,9 @@ type Quote struct {
 
 // Of makes the quote of a request.
 func Of(r *Request) Quote {
+	if r.Upload {
+		return Quote{free: true}
+	}
 	m, f := r.model(), r.Fields
 	q := Quote{free: m.Free, unpriced: m.Unpriced, Service: f.Service}
 	most := m.MaxOutput
