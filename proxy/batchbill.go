@@ -286,6 +286,12 @@ func (b *biller) once(ctx context.Context, a *resource.Artifact, version uint64,
 	have := map[string]bool{}
 	switch {
 	case order.Booker == "":
+		if booked, err := b.before(ctx, a); err != nil {
+			return err
+		} else if booked {
+			s.log.Warn("a provider's batch was booked before a backup was restored: nothing is booked again", "batch", b.id)
+			return b.close(ctx, &next, version)
+		}
 		order.Booker, order.After = self, s.cfg.Books.Last()
 		var err error
 		if version, err = s.cfg.Artifacts.Put(ctx, &next, version); err != nil {
@@ -316,6 +322,19 @@ func (b *biller) once(ctx context.Context, a *resource.Artifact, version uint64,
 	return b.close(ctx, &next, version)
 }
 
+// before says whether the batch was booked though its record does not say so, which was restored: the nodes have told again
+// what they wrote.
+func (b *biller) before(ctx context.Context, a *resource.Artifact) (bool, error) {
+	if b.s.cfg.Booked == nil {
+		return false, nil
+	}
+	booked, err := b.s.cfg.Booked(ctx, []string{b.record(0), b.unused(0)}, a.CreatedAt)
+	if err != nil {
+		return false, fmt.Errorf("ask whether it was booked before a backup was restored: %w", err)
+	}
+	return booked, nil
+}
+
 // close notes that the batch is booked.
 func (b *biller) close(ctx context.Context, a *resource.Artifact, version uint64) error {
 	done := *a
@@ -339,6 +358,9 @@ func (b *biller) record(number int) string {
 	}
 	return b.id + ".usage-" + strconv.Itoa(number+1)
 }
+
+// unused is the id of the record about a hold that no request has used.
+func (b *biller) unused(hold int) string { return b.record(0) + "-none-" + strconv.Itoa(hold+1) }
 
 // noBooks are those of a node of which nobody can tell what it has booked.
 type noBooks struct{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -41,7 +40,7 @@ func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Targ
 			continue
 		}
 		h := &order.Holds[i]
-		if err := b.note(a, h, b.record(0)+"-none-"+strconv.Itoa(i+1), ledger.Adjustment, 0, shareCharges(h.Shares, nil), have); err != nil {
+		if err := b.note(a, h, b.unused(i), ledger.Adjustment, 0, shareCharges(h.Shares, nil), have); err != nil {
 			return err
 		}
 	}
