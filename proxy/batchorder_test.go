@@ -290,7 +290,7 @@ func TestBatches_Restored(t *testing.T) {
 // Each request of a batch is priced by the size of its own prompt and with its own fee, and counts in budgets of requests.
 func TestBatches_EachRequest(t *testing.T) {
 	t.Parallel()
-	for calls, status := range map[int64]int{4: 200, 3: 429} { // one is the order itself
+	for calls, status := range map[int64]int{5: 200, 4: 429} { // two are the upload and the order
 		o := newOrders(t, pocket)
 		o.tables.Deployments[0].Price = &resource.Price{
 			Input: resource.Dollar, Output: 2 * resource.Dollar, Request: 2000,

@@ -171,7 +171,9 @@ func (j *journal) Settle(id uint64, r *ledger.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ids = append(j.ids, id)
-	j.settled = append(j.settled, *r)
+	kept := *r
+	kept.Charges = slices.Clone(r.Charges) // which the hold has
+	j.settled = append(j.settled, kept)
 	if j.onSettle != nil {
 		j.onSettle()
 	}

@@ -172,8 +172,8 @@ func TestPassThrough_Upload(t *testing.T) {
 		if flat != "" {
 			w.tables.Deployments[0].Options["cost_per_request"] = flat
 		}
-		body, kind := uploadOf(t, "purpose", "user_data", "custom_llm_provider", "openai")
-		for i, path := range []string{"/v1/files", "/openai/v1/files"} {
+		body, kind := uploadOf(t, "purpose", "user_data")
+		for i, path := range []string{"/v1/files?custom_llm_provider=openai", "/openai/v1/files"} {
 			if res, got := w.send(t.Context(), "POST", path, body, header("Content-Type", kind)); res.StatusCode != 200 { //nolint:bodyclose // send closes it
 				t.Fatalf("%s: got %d %s", path, res.StatusCode, got)
 			}
@@ -218,7 +218,7 @@ func TestPassThrough_CutStream(t *testing.T) {
 				rw.Header().Set("Content-Type", "text/event-stream")
 				_, _ = io.WriteString(rw, tt.first+event(`{"pad":"`+pad+`"}`))
 			})
-			settingOf("max_response_size_mb", "1")(w.rig, nil)
+			w.keys[resource.HashSecret(goodKey)].MaxResponseMB = &megabyte
 			res, got := w.send(t.Context(), "POST", tt.path, `{"model":"demo","stream":true,"messages":[],"contents":[],"input":"hi"}`) //nolint:bodyclose // send closes it
 			last, ok := strings.CutPrefix(got, tt.first)
 			if res.StatusCode != 200 || !ok || !strings.HasPrefix(last, tt.want) || !strings.Contains(last, "response_too_large") {
@@ -238,7 +238,7 @@ func TestPassThrough_TooLarge(t *testing.T) {
 		rw.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(rw, `{"pad":"`+strings.Repeat("x", 1<<20)+`","usage":{"prompt_tokens":10,"completion_tokens":20}}`)
 	})
-	settingOf("max_response_size_mb", "1")(w.rig, nil)
+	w.keys[resource.HashSecret(goodKey)].MaxResponseMB = &megabyte
 	res, got := w.send(t.Context(), "POST", "/openai/v1/chat/completions", `{"model":"demo","messages":[]}`) //nolint:bodyclose // send closes it
 	if rec := w.record(); res.StatusCode != 502 || !strings.Contains(got, "response_too_large") || rec.Cost != 50_000 || rec.Usage.Source != llm.UsageProvider {
 		t.Errorf("got %d %.200s, recorded %+v", res.StatusCode, got, rec)

@@ -13,7 +13,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/realtime"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxVerdicts bounds the verdicts of one record of a session.
