@@ -316,7 +316,7 @@ func TestEffective_Rules(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	h.Must("POST", "/api/v1/teams", `{"id":"t1","name":"t","max_request_mb":5,"default_output_hold":10,"model_output_holds":{"demo":9},"log_content":true,"callbacks":["far"],"sessions":{"rpm":3,"budget":2},"passthrough_routes":["/openai/*"]}`)
-	h.Must("POST", "/api/v1/keys", `{"name":"k","team_id":"t1","max_request_mb":4,"default_output_hold":20,"model_output_holds":{"demo":8},"callbacks":["near"],"sessions":{"rpm":2,"budget":2},"passthrough_routes":["/openai/v1/evals/*"]}`)
+	h.Must("POST", "/api/v1/keys", `{"name":"k","team_id":"t1","max_request_mb":4,"default_output_hold":20,"model_output_holds":{"demo":12},"callbacks":["near"],"sessions":{"rpm":2,"budget":2},"passthrough_routes":["/openai/v1/evals/*"]}`)
 	h.Must("POST", "/api/v1/customers", `{"id":"c","callbacks":["theirs"],"log_content":true,"max_response_mb":7}`)
 	e, err := h.Client(adminapitest.MasterKey).Effective(t.Context(), "k", map[string][]string{"customer": {"c"}})
 	if err != nil {
@@ -328,7 +328,7 @@ func TestEffective_Rules(t *testing.T) {
 	}
 	want := []string{
 		"callbacks=[near] key", "callbacks=[theirs] customer", "log_content=true team", "max_request_mb=4 key", "max_response_mb=7 customer",
-		"sessions.budget=2 team", "sessions.rpm=2 key", "default_output_hold=20 key", "model_output_holds.demo=9 team",
+		"sessions.budget=2 team", "sessions.rpm=2 key", "default_output_hold=20 key", "model_output_holds.demo=12 key",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("rules differ (-want +got):\n%s", d)

@@ -26,8 +26,11 @@ func customerDoc(in records.Document, now *resource.Customer) (records.Document,
 		p = &now.Policy
 	}
 	out, err := fields.PolicyDoc(in, p)
+	if err != nil {
+		return nil, err
+	}
 	fields.Copy(in, out, map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"})
-	return out, err
+	return out, nil
 }
 
 func (a *API) customerRow(c *resource.Customer) map[string]any {
@@ -102,8 +105,11 @@ func (a *API) tags() *kind[resource.Tag, *resource.Tag] {
 				p = &now.Policy
 			}
 			out, err := fields.PolicyDoc(in, p)
+			if err != nil {
+				return nil, err
+			}
 			fields.Copy(in, out, map[string]string{"description": "description"})
-			return out, err
+			return out, nil
 		},
 	}
 }

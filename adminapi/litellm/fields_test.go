@@ -111,6 +111,7 @@ func TestTeamFields(t *testing.T) {
 	for path, body := range map[string]string{
 		"/user/new": `{"user_id":"u3","auto_create_key":false,"permissions":{"get_spend_routes":true}}`, "/user/update": `{"user_id":"u","permissions":{"get_spend_routes":true}}`,
 		"/project/new": `{"team_id":"t","permissions":{"get_spend_routes":true}}`, "/customer/new": `{"user_id":"c","permissions":{"get_spend_routes":true}}`,
+		"/tag/new": `{"name":"x","permissions":{"get_spend_routes":true}}`, "/organization/new": `{"organization_alias":"o","permissions":{"get_spend_routes":true}}`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 || !strings.Contains(string(a.Body), "keys have permissions") {
 			t.Errorf("%s: got %d %s, want one that says who has permissions", path, a.Status, a.Body)

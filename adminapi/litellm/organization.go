@@ -273,8 +273,11 @@ func (a *API) projects() *kind[resource.Project, *resource.Project] {
 				p = &now.Policy
 			}
 			out, err := fields.PolicyDoc(in, p)
+			if err != nil {
+				return nil, err
+			}
 			fields.Copy(in, out, map[string]string{"project_alias": "name", "description": "description", "team_id": "team_id"})
-			return out, err
+			return out, nil
 		},
 	}
 }
