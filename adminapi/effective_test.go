@@ -2,6 +2,7 @@ package adminapi_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -234,5 +235,105 @@ func TestEffective_spent(t *testing.T) {
 	h.Advance(24 * time.Hour)
 	if e, err = h.Client(adminapitest.MasterKey).Effective(t.Context(), "nb", nil); err != nil || len(e.Blocks) != 1 || e.Blocks[0].Code != "expired_key" {
 		t.Errorf("the day after: got %+v, %v", e.Blocks, err)
+	}
+}
+
+// whole has a value of every field of a policy, and a text that the effective view of a key with it alone has and that of one
+// without has not.
+var whole = map[string][2]string{
+	"budget_id":                 {`"b1"`, `shared-70`},
+	"budgets":                   {`[{"usd":71,"per":"day"}]`, `71`},
+	"limits":                    {`{"rpm":72}`, `72`},
+	"model_limits":              {`{"demo":{"rpm":73}}`, `73`},
+	"mcp_limits":                {`{"git":{"rpm":74}}`, `74`},
+	"tag_limits":                {`{"batch":{"rpm":75}}`, `75`},
+	"models":                    {`["demo"]`, `"denied":[{"model":"other"`},
+	"access_group_ids":          {`["g1"]`, `group-77`},
+	"aliases":                   {`{"alias-78":"demo"}`, `alias-78`},
+	"routes":                    {`["/v1/79/*"]`, `/v1/79/*`},
+	"budget_fallbacks":          {`{"demo":["other"]}`, `"instead":["other"]`},
+	"default_output_hold":       {`81`, `"field":"default_output_hold","value":81`},
+	"model_output_holds":        {`{"demo":82}`, `"field":"model_output_holds.demo","value":82`},
+	"passthrough_routes":        {`["/x83/*"]`, `/x83/*`},
+	"denied_passthrough_routes": {`["/x84/*"]`, `/x84/*`},
+	"allowed_ips":               {`["10.85.0.0/16"]`, `10.85.0.0/16`},
+	"denied_ips":                {`["10.86.0.0/16"]`, `10.86.0.0/16`},
+	"enforced_params":           {`["metadata.p87"]`, `metadata.p87`},
+	"guardrails":                {`["g88"]`, `g88`},
+	"disable_global_guardrails": {`true`, `"field":"disable_global_guardrails","value":true`},
+	"callbacks":                 {`["c90"]`, `c90`},
+	"tags":                      {`["t91"]`, `t91`},
+	"sessions":                  {`{"budget":92,"iterations":93,"rpm":94,"tpm":95,"require_trace_id":true}`, `"field":"sessions.budget","value":92`},
+	"log_content":               {`false`, `"field":"log_content","value":false`},
+	"log_content_days":          {`97`, `97`},
+	"max_request_mb":            {`98`, `"field":"max_request_mb","value":98`},
+	"max_response_mb":           {`99`, `"field":"max_response_mb","value":99`},
+	"objects":                   {`{"vector_stores":["v100"]}`, `v100`},
+	"metadata":                  {`{"turn_off_message_logging":true}`, `"field":"metadata.turn_off_message_logging","value":true`},
+	"expires_at":                {`"2101-01-01T00:00:00Z"`, `2101`},
+}
+
+// fieldsOf are the names of a record's fields, of those within it too.
+func fieldsOf(t reflect.Type) (names []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			names = append(names, fieldsOf(f.Type)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// TestEffective_Whole: whatever a level says is in the effective view, which no new field of policies is left out of.
+func TestEffective_Whole(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/models", `{"name":"demo"}`)
+	h.Must("POST", "/api/v1/models", `{"name":"other"}`)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b1","name":"shared-70","terms":{"usd":50,"per":"month"}}`)
+	h.Must("POST", "/api/v1/access-groups", `{"id":"g1","name":"group-77","models":["demo"]}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"plain","name":"plain"}`)
+	shown := func(name string) string { return string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/keys/"+name+"/effective", "").Body) }
+	plain := shown("plain")
+	for _, field := range fieldsOf(reflect.TypeFor[resource.Policy]()) {
+		tt, ok := whole[field]
+		if !ok {
+			t.Errorf("%s: no value to try; the effective view must show it", field)
+			continue
+		}
+		h.Must("POST", "/api/v1/keys", `{"name":"`+field+`","`+field+`":`+tt[0]+`}`)
+		if got := shown(field); !strings.Contains(got, tt[1]) || strings.Contains(plain, tt[1]) {
+			t.Errorf("%s: %s is not in the effective view:\n%s", field, tt[1], got)
+		}
+	}
+}
+
+// TestEffective_Rules: of what several levels say, that counts which binds requests.
+func TestEffective_Rules(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","name":"t","max_request_mb":5,"default_output_hold":10,"model_output_holds":{"demo":9},"log_content":true,"callbacks":["far"],"sessions":{"rpm":3,"budget":2},"passthrough_routes":["/openai/*"]}`)
+	h.Must("POST", "/api/v1/keys", `{"name":"k","team_id":"t1","max_request_mb":4,"default_output_hold":20,"model_output_holds":{"demo":12},"callbacks":["near"],"sessions":{"rpm":2,"budget":2},"passthrough_routes":["/openai/v1/evals/*"]}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"c","callbacks":["theirs"],"log_content":true,"max_response_mb":7}`)
+	e, err := h.Client(adminapitest.MasterKey).Effective(t.Context(), "k", map[string][]string{"customer": {"c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range e.Rules {
+		got = append(got, fmt.Sprint(r.Field, "=", r.Value, " ", r.Level.Kind))
+	}
+	want := []string{
+		"callbacks=[near] key", "callbacks=[theirs] customer", "log_content=true team", "max_request_mb=4 key", "max_response_mb=7 customer",
+		"sessions.budget=2 team", "sessions.rpm=2 key", "default_output_hold=20 key", "model_output_holds.demo=12 key",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("rules differ (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"/openai/v1/evals/*"}, e.Passes.Allowed); d != "" {
+		t.Errorf("pass-through routes: %s", d)
 	}
 }

@@ -104,7 +104,7 @@ type (
 		Budget Encoded[resource.Budget] `json:"budget"`
 		Read   uint64                   `json:"read,omitempty"`
 	}
-	// DeleteBudget deletes a shared budget that no holder names.
+	// DeleteBudget deletes a shared budget. It is refused with resource.ErrInUse while a record, or a setting, names it.
 	DeleteBudget struct {
 		ID string `json:"id"`
 	}

@@ -182,8 +182,8 @@ func (c PutBudget) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c DeleteBudget) Apply(tx *Tx) error {
-	if tx.ofCustomers(c.ID) {
-		return fmt.Errorf("budget %q is named by the setting %s: %w", c.ID, resource.SettingCustomerBudget, resource.ErrInUse)
+	if by := tx.ofCustomers(c.ID); by != "" {
+		return fmt.Errorf("budget %q is named by %s as %s: %w", c.ID, by, resource.SettingCustomerBudget, resource.ErrInUse)
 	}
 	if err := tx.inUse(store.Budgets, c.ID); err != nil {
 		return err

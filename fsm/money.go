@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/overlay"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/alert"
@@ -199,16 +200,28 @@ func (tx *Tx) dropAccounts(kind, id string) {
 	}
 }
 
-// ofCustomers says whether a shared budget is the one that the setting names for end users without budgets.
-func (tx *Tx) ofCustomers(budget string) bool {
-	s, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingCustomerBudget)
+// ofCustomers names who names a shared budget, by id or name, for end users without budgets: the setting, or a record; "" if
+// nobody does.
+func (tx *Tx) ofCustomers(budget string) string {
+	b, _, ok := load[resource.Budget](tx, store.Budgets, budget)
+	if !ok {
+		return ""
+	}
+	refs := []string{budget}
+	if !tx.has(store.Budgets, b.Name) { // else it is that one's id
+		refs = append(refs, b.Name)
+	}
 	settings := resource.DefaultSettings()
-	if !ok || settings.Set(s.ID, s.Value) != nil || settings.CustomerBudget == "" {
-		return false
+	if s, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingCustomerBudget); ok {
+		_ = settings.Set(s.ID, s.Value) // one that does not hold names none
 	}
-	if tx.has(store.Budgets, settings.CustomerBudget) {
-		return settings.CustomerBudget == budget
+	if settings.CustomerBudget != "" && slices.Contains(refs, settings.CustomerBudget) {
+		return "the settings"
 	}
-	id, ok := tx.named(store.Budgets, settings.CustomerBudget)
-	return ok && id == budget
+	for _, ref := range refs {
+		if by := tx.referrer(store.Budgets, relation.Customers(ref)); ref != "" && by != "" {
+			return by
+		}
+	}
+	return ""
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
@@ -192,10 +194,21 @@ func (tx *Tx) moveRefs(b store.Bucket, id string, from, to resource.Record) erro
 
 // inUse refuses if a record refers to the one with the id (the name, for plugins).
 func (tx *Tx) inUse(b store.Bucket, id string) error {
-	if tx.any(store.Refs, relation.Prefix(b, id)) {
-		return refuse(b, id, resource.ErrInUse)
+	if by := tx.referrer(b, id); by != "" {
+		return fmt.Errorf("%s %q is named by %s: %w", b.Kind(), id, by, resource.ErrInUse)
 	}
 	return nil
+}
+
+// referrer names a record that refers to the one with the id, "" if none does.
+func (tx *Tx) referrer(to store.Bucket, id string) string {
+	prefix := relation.Prefix(to, id)
+	k := tx.first(store.Refs, prefix)
+	if k == nil {
+		return ""
+	}
+	kind, by, _ := strings.Cut(string(k[len(prefix):]), "/")
+	return kind + " " + strconv.Quote(by)
 }
 
 // referrers lists the ids of the records in from that refer to the one with the id.

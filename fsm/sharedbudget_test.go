@@ -2,6 +2,8 @@ package fsm_test
 
 import (
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -65,6 +67,37 @@ func TestSharedBudget_boundless(t *testing.T) {
 	if got := h.lease("n1", id, 0); got.Account != "" {
 		t.Errorf("got %+v, want no account", got)
 	}
+}
+
+// A budget that is named for end users is not deleted, and the refusal says by whom it is; a change of it touches those alone
+// whose own budget it is.
+func TestDeleteBudget_OfCustomers(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.boot("n1")
+	version := map[string]uint64{}
+	for _, id := range []string{"b1", "b2"} {
+		version[id] = h.do(fsm.PutBudget{Budget: encoded(t, resource.Budget{Meta: meta(id), Name: "name of " + id, Terms: resource.Terms{Name: "s", USD: 100}})}).Version
+	}
+	h.do(h.team(resource.Team{Meta: meta("t1"), Name: "t1", CustomerBudget: "name of b1"}))
+	h.do(fsm.PutOrganization{Record: encoded(t, resource.Organization{Meta: meta("o1"), Name: "o1", CustomerBudget: "b1"})})
+	k := h.do(h.putKey(resource.Key{Meta: meta("k1"), Access: resource.Access{CustomerBudget: "b2"}}, 0))
+	in := func(id, by string) {
+		t.Helper()
+		a := h.try(master, fsm.DeleteBudget{ID: id})
+		if !errors.Is(a.Err, resource.ErrInUse) || !strings.Contains(a.Err.Error(), "named by "+by+" as customer_budget") {
+			t.Errorf("delete %s: got %v, want it named by %s", id, a.Err, by)
+		}
+	}
+	in("b1", `organization "o1"`)
+	in("b2", `key "k1"`)
+	h.do(fsm.PutBudget{Budget: encoded(t, resource.Budget{Meta: meta("b2"), Name: "name of b2", Terms: resource.Terms{Name: "s", USD: 50}}), Read: version["b2"]})
+	h.do(fsm.DeleteOrganization{ID: "o1"})
+	in("b1", `team "t1"`)
+	h.do(fsm.DeleteTeam{ID: "t1"})
+	h.do(h.putKey(resource.Key{Meta: meta("k1")}, k.Version))
+	h.do(fsm.DeleteBudget{ID: "b1"})
+	h.do(fsm.DeleteBudget{ID: "b2"})
 }
 
 // End users without budgets have an account each under the budget that is given to them.

@@ -83,8 +83,10 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 	return tx.writes.Scan(tx.b.base, b, prefix)
 }
 
-// any says whether a key begins with the prefix.
-func (tx *Tx) any(b store.Bucket, prefix []byte) bool { return tx.writes.Any(tx.b.base, b, prefix) }
+// first is the first key that begins with the prefix, nil if none does.
+func (tx *Tx) first(b store.Bucket, prefix []byte) []byte {
+	return tx.writes.First(tx.b.base, b, prefix)
+}
 
 func actorName(a Actor) string {
 	if a.ID == "" {

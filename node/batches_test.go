@@ -136,12 +136,7 @@ func TestNode_batchOfProvider(t *testing.T) {
 		last = k
 		return dollars(t, k.Accounts[0].Settled), k.Spend
 	}
-	file := send(rich)
-	var base resource.Money // that the upload has cost
-	c.Await("the upload is charged", func() bool {
-		_, base = account(leader)
-		return base > 0
-	})
+	file := send(rich) // which costs nothing
 	if status, body := order(rich, file); status != 200 {
 		t.Fatalf("order: %d %s", status, body)
 	}
@@ -150,8 +145,9 @@ func TestNode_batchOfProvider(t *testing.T) {
 	}
 	c.Await("it is held for", func() bool {
 		settled, spend := account(leader)
-		return settled >= base+held && settled < base+2*held && spend == base
+		return settled >= held && settled < 2*held && spend == 0
 	})
+	backup := save(t, at)
 	at.Kill()
 	at.Start()
 	h.mu.Lock()
@@ -166,13 +162,13 @@ func TestNode_batchOfProvider(t *testing.T) {
 	close(h.release)
 	c.Await("it is booked", func() bool {
 		settled, spend := account(at)
-		return settled == base+actual && spend == base+actual
+		return settled == actual && spend == actual
 	})
 	leader.Start()
 	for _, n := range c.Nodes {
 		c.Await(n.Name+" knows", func() bool {
 			settled, spend := account(n)
-			return settled == base+actual && spend == base+actual
+			return settled == actual && spend == actual
 		})
 		get := func(path, secret string) (status int, body []byte) {
 			c.Await(n.Name+" can ask the leader, and has a lease", func() bool {
@@ -192,7 +188,23 @@ func TestNode_batchOfProvider(t *testing.T) {
 			t.Errorf("a stranger reads the results at %s: %d", n.Name, status)
 		}
 	}
-	if settled, spend := account(at); settled != base+actual || spend != base+actual {
-		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, base+actual)
+	if settled, spend := account(at); settled != actual || spend != actual {
+		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, actual)
+	}
+	if _, err := restore(t, c, at, backup, nil); err != nil { // in which it is not booked
+		t.Fatal(err)
+	}
+	replayed(t, c, 1)
+	now := c.Leader()
+	c.Await("the leader has looked again", func() bool { // an answer waits until it is booked
+		status, _ := now.Do("GET", "/v1/batches/batch_abc123", rich.Secret, nil)
+		return status == 200
+	})
+	c.Await("the ledger adds up", func() bool {
+		v, err := now.Admin().VerifyLedger(t.Context())
+		return err == nil && len(v.Missing)+len(v.Differences) == 0
+	})
+	if settled, spend := account(now); settled != actual || spend != actual {
+		t.Errorf("after a restore: settled %s, spent %s, want %s", settled, spend, actual)
 	}
 }

@@ -36,7 +36,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
-		Artifacts: n.artifacts, Member: n.identity.NodeID, MemberGone: func(id string) bool { return !n.isMember(id) }, Books: n.journal, Maker: n.maker, MakerLost: n.makerLost,
+		Artifacts: n.artifacts, Member: n.identity.NodeID, MemberGone: func(id string) bool { return !n.isMember(id) }, Books: n.journal, Booked: n.booked, Maker: n.maker, MakerLost: n.makerLost,
 		Detokenize: tokenize.Embedded, ParsePrompt: dotprompt.Parse, Blobs: n.blobs.Read, Servers: n.mcp,
 		Logger: n.log, Registerer: n.registry,
 	}

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/contents"
@@ -67,6 +69,26 @@ func (n *Node) startRequests() (err error) {
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
+}
+
+// booked says whether a node has written a record with one of the ids since then, where the state is a backup's, which need not
+// know of it. While a member gives no answer nobody knows.
+func (n *Node) booked(ctx context.Context, ids []string, since resource.Time) (bool, error) {
+	if n.state.Generation() == 0 {
+		return false, nil
+	}
+	for _, id := range ids {
+		page, missing, err := n.all.Rows(ctx, requestlog.Query{Filter: requestlog.Filter{From: since - resource.Time(time.Hour), RequestID: id}, Limit: 1})
+		switch {
+		case err != nil:
+			return false, err
+		case len(page.Rows) > 0:
+			return true, nil
+		case len(missing) > 0:
+			return false, fmt.Errorf("these nodes gave no answer: %s", strings.Join(missing, ", "))
+		}
+	}
+	return false, nil
 }
 
 // keepContent keeps what a request said.

@@ -9,13 +9,14 @@ import (
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // quoting is the call as an estimate sees it.
 func (c *Call) quoting() quote.Request {
 	return quote.Request{
 		Catalog: c.cat, View: c.view, Model: c.model, Levels: c.levels, Session: c.session,
-		Endpoint: c.billed(), Fields: &c.fields, Body: c.body, Form: c.form,
+		Endpoint: c.billed(), Fields: &c.fields, Body: c.body, Form: c.form, Upload: c.uploads(),
 	}
 }
 
@@ -68,11 +69,26 @@ func (s *Server) reserveMoney(ctx context.Context, c *Call) error {
 	if err != nil && reply.AsError(err).Kind == llm.OverBudget && s.lower(c, &r) {
 		hold, err = s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
 	}
+	if err != nil && c.stays(reply.AsError(err)) {
+		hold, err = s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
+	}
 	if err != nil {
 		return err
 	}
 	c.money = hold
 	return nil
+}
+
+// stays makes a call that a budget of money has refused one that no other model may answer, where its own costs nothing: that is
+// answered whatever is left of budgets. false: it costs something itself.
+func (c *Call) stays(e *llm.Error) bool {
+	if e.Kind != llm.OverBudget || e.Count == nil || e.Count.Unit != string(resource.UnitUSD) || c.fields.NoFallbacks || c.flat > 0 ||
+		!c.view.Alone(c.model).Costless() {
+		return false
+	}
+	c.fields.NoFallbacks = true
+	c.estimate()
+	return true
 }
 
 // lower lowers the call's maximum to what the budgets that say clamp have room for; false: it

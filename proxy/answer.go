@@ -13,7 +13,7 @@ import (
 
 // answer relays a whole answer as it came: guardrails after, the settled record, the bytes.
 func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
-	c.result.text, c.result.passed = a.Report.TextBytes, int64(len(a.Body))
+	c.result.status, c.result.text, c.result.passed = a.Status, a.Report.TextBytes, int64(len(a.Body))
 	c.result.usage = c.usageOf(a)
 	if !s.charges(ctx, c, a) {
 		c.result.text, c.result.usage, c.retold = 0, llm.Usage{}, true
@@ -31,7 +31,6 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	}
 	s.own(ctx, c, a, body)
 	s.billBatches(ctx, c, a.Status, body)
-	c.result.status = a.Status
 	s.settle(c, nil)
 	h := c.out.Header()
 	s.answerHeaders(c, h)

@@ -24,7 +24,7 @@ func newOrders(s *Server) *order.Orders {
 		return nil
 	}
 	return order.New(order.Config{
-		Store: s.cfg.Artifacts, Upstream: s.cfg.Upstream, Budgets: s.cfg.Budgets, Journal: s.cfg.Journal, Books: s.cfg.Books,
+		Store: s.cfg.Artifacts, Upstream: s.cfg.Upstream, Budgets: s.cfg.Budgets, Journal: s.cfg.Journal, Books: s.cfg.Books, Booked: s.cfg.Booked,
 		Charge: s.chargePart, Member: s.cfg.Member, MemberGone: s.cfg.MemberGone, Now: s.now, Logger: s.log,
 	})
 }
@@ -228,15 +228,13 @@ func (s *Server) chargePart(ctx context.Context, p *order.Part) error {
 	}
 	c.result.target, c.result.attempts, c.result.usage, c.result.status = p.Target, 1, p.Bill.Usage, http.StatusOK
 	c.result.began, c.result.dialled = c.started, c.started
-	if d := c.view.Deployment(&c.result.target); p.Bill.Model != "" && !strings.HasPrefix(p.Bill.Model, d.Name) {
-		c.other = p.Bill.Model
-	}
+	c.booked, c.other = &p.Bill, p.Other
 	if err := openEntry(ctx, s, c); err != nil {
 		c.release()
 		s.recycle(c)
 		return err
 	}
-	c.quote.Cost, c.quote.Unknown = p.Held, p.Unknown
+	c.quote.Cost = p.Held
 	s.finish(c, nil)
 	s.recycle(c)
 	return nil

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -248,6 +249,71 @@ func TestBatches_Ahead(t *testing.T) {
 	}
 	if w := o.do("GET", "/v1/files/file-in12345/content", ""); w.Body.String() != strings.Repeat(inputLine, 3) {
 		t.Errorf("its own file: %d %s", w.Code, w.Body)
+	}
+}
+
+// A batch that was booked before a backup was restored is not booked again, and as long as nobody knows it is not booked at all.
+func TestBatches_Restored(t *testing.T) {
+	t.Parallel()
+	o := newOrders(t, pocket)
+	o.upload(inputLine)
+	before := o.left()
+	if w := o.order(); w.Code != 200 {
+		t.Fatalf("order: %d %s", w.Code, w.Body)
+	}
+	held := before - o.left()
+	o.vendor.say(complete, outputLine)
+	unknown := errors.New("a node gives no answer")
+	var asked []string
+	o.cfg.Booked = func(_ context.Context, ids []string, since resource.Time) (bool, error) {
+		asked = ids
+		return len(ids) > 0 && since > 0, unknown
+	}
+	charged := func() resource.Time {
+		a, _, err := o.store.Get(t.Context(), "batch_1234567")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.ChargedAt
+	}
+	o.watch(time.Hour)
+	if want := []string{"batch_1234567.usage", "batch_1234567.usage-none-1"}; charged() != 0 || !slices.Equal(asked, want) {
+		t.Errorf("charged at %d while nobody knows, asked for %q, want %q", charged(), asked, want)
+	}
+	unknown = nil
+	o.watch(time.Hour)
+	if n := len(o.records()); charged() == 0 || n != 0 || before-o.left() != held {
+		t.Errorf("charged at %d, %d records, %d charged, want what was held, %d", charged(), n, before-o.left(), held)
+	}
+}
+
+// Each request of a batch is priced by the size of its own prompt and with its own fee, and counts in budgets of requests.
+func TestBatches_EachRequest(t *testing.T) {
+	t.Parallel()
+	for calls, status := range map[int64]int{5: 200, 4: 429} { // two are the upload and the order
+		o := newOrders(t, pocket)
+		o.tables.Deployments[0].Price = &resource.Price{
+			Input: resource.Dollar, Output: 2 * resource.Dollar, Request: 2000,
+			Variants: []resource.PriceVariant{{Above: 150, Input: new(100 * resource.Dollar)}},
+		}
+		k := o.keys[resource.HashSecret(goodKey)]
+		k.Budgets = append(k.Budgets, resource.Terms{Name: "calls", Requests: &calls})
+		o.books.Leases(2, []budget.Lease{{Account: "key/key_good/calls", Epoch: 1, Granted: resource.Money(calls), Limit: resource.Money(calls)}})
+		o.upload(strings.Repeat(inputLine, 3))
+		if w := o.order(); w.Code != status {
+			t.Fatalf("order with %d requests left: %d %s", calls, w.Code, w.Body)
+		}
+		if status != 200 {
+			continue
+		}
+		o.vendor.say(complete, strings.Repeat(outputLine, 2))
+		o.watch(time.Hour)
+		r := o.records()["batch_1234567.usage"]
+		if r.Cost != 2*(actual+1000) || !slices.ContainsFunc(r.Charges, func(c ledger.AccountCharge) bool {
+			return c.Account == "key/key_good/calls" && c.Amount == 2-3
+		}) {
+			t.Errorf("booked %+v", r)
+		}
 	}
 }
 

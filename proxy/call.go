@@ -69,6 +69,7 @@ type Call struct {
 	ordered    bool                  // the record of the batch that it orders is there
 	names      order.Names           // of the models in the lines of a batch that it sends
 	bill       *resource.Artifact    // the batch of a provider's that it books; nil: none
+	booked     *order.Bill           // of that what one model has answered
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
 	prompt     prompt.Used           // that the request was made of

@@ -101,7 +101,7 @@ func (s *Server) prepareConfigured(c *Call, d *view.Deployment) (*upstream.Attem
 	}
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: llm.Chat, Base: base, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true, Link: d.Link,
-		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: h, Fixed: own, MaxBody: c.most,
+		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: h, Fixed: own, MaxBody: c.readAtMost(),
 	}
 	switch {
 	case c.form != nil:

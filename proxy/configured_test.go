@@ -36,6 +36,10 @@ func newConfigured(t *testing.T, change func(*rig, *resource.PassThroughEndpoint
 			return
 		}
 		rw.Header().Set("Content-Type", "application/json")
+		if q.URL.Path == "/s/large" {
+			_, _ = io.WriteString(rw, `{"pad":"`+strings.Repeat("x", 1<<20)+`"}`)
+			return
+		}
 		_, _ = io.WriteString(rw, `{"found":1,"usage":{"prompt_tokens":9,"completion_tokens":9}}`)
 	}))
 	t.Cleanup(up.Close)
@@ -168,6 +172,16 @@ func TestConfigured_policies(t *testing.T) {
 		if w.Code != tt.status || len(c.asked) > 0 {
 			t.Errorf("%s: got %d %s, asked %v", name, w.Code, w.Body, c.asked)
 		}
+	}
+}
+
+// What an answer has cost is charged, also where the client does not get it.
+func TestConfigured_tooLarge(t *testing.T) {
+	t.Parallel()
+	c := newConfigured(t, func(r *rig, _ *resource.PassThroughEndpoint) { settingOf("max_response_size_mb", "1")(r, nil) })
+	w := c.call("GET", "/tools/search/large", "")
+	if r := c.journal.settled; w.Code != 502 || codeOf(t, w.Body.String()) != "response_too_large" || len(r) != 1 || r[0].Cost != resource.Dollar/4 {
+		t.Errorf("got %d %.200s, recorded %+v", w.Code, w.Body, r)
 	}
 }
 

@@ -262,10 +262,17 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 			c.attempt.Type = c.form.Type()
 		}
 	}
-	if c.most > upstream.DefaultMaxBody {
-		c.attempt.MaxBody = c.most
-	}
+	c.attempt.MaxBody = c.readAtMost()
 	return &c.attempt, nil
+}
+
+// readAtMost is how many bytes of a whole answer are read, 0 for as many as usual: also of one that is larger than the client
+// may have, because it says what was used.
+func (c *Call) readAtMost() int64 {
+	if c.most > upstream.DefaultMaxBody {
+		return c.most
+	}
+	return 0
 }
 
 // timeout is an attempt's: the deployment's, the model's or the setting, which a client may shorten; where

@@ -99,7 +99,7 @@ func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	return nil
 }
 
-func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
+func (h *moneyHold) Extend(_ context.Context, _ string, levels ...resource.Level) error {
 	if h.extend == nil {
 		return nil
 	}
@@ -171,7 +171,9 @@ func (j *journal) Settle(id uint64, r *ledger.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ids = append(j.ids, id)
-	j.settled = append(j.settled, *r)
+	kept := *r
+	kept.Charges = slices.Clone(r.Charges) // which the hold has
+	j.settled = append(j.settled, kept)
 	if j.onSettle != nil {
 		j.onSettle()
 	}

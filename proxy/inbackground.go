@@ -159,7 +159,7 @@ func (s *Server) follow(ctx context.Context, c *Call, run *background.Run, after
 	})
 	var e *llm.Error
 	if errors.As(err, &e) && e.Kind != llm.Canceled {
-		_, err = c.out.Write(reply.ErrorEvent(e, llm.Responses))
+		_, err = c.out.Write(reply.ErrorEvent(e, llm.VendorOpenAI, llm.Responses))
 	}
 	if err != nil {
 		return gone(err)

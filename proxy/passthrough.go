@@ -124,7 +124,7 @@ func authorizePass(_ context.Context, s *Server, c *Call) error {
 			Message: "No deployment of this provider that the API key may use is open to requests in the provider's own words (option " + pass.Option + ").",
 		}
 	}
-	c.fields.Fallbacks = nil
+	c.fields.Fallbacks, c.fields.NoFallbacks = nil, true
 	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
 	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, m)
 	return s.checkBatch(c)
@@ -278,7 +278,7 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: root, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true, Link: d.Link,
-		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: pass.Headers(c.header), MaxBody: c.most,
+		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: pass.Headers(c.header), MaxBody: c.readAtMost(),
 	}
 	switch {
 	case c.form != nil:

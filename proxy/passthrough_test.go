@@ -76,6 +76,10 @@ func TestPassThrough(t *testing.T) {
 			`POST /v1/videos Bearer sk-provider {"model":"gpt-x","prompt":"sea"}`, 17_000,
 		},
 		{
+			"an upload in parts", "openai", "POST", "/openai/v1/uploads", `{"filename":"in.jsonl","purpose":"batch-output","bytes":5,"mime_type":"text/plain"}`, `{"id":"upload_1"}`, "application/json",
+			`POST /v1/uploads Bearer sk-provider {"filename":"in.jsonl","purpose":"batch-output","bytes":5,"mime_type":"text/plain"}`, 0,
+		},
+		{
 			"what its owner keeps", "openai", "GET", "/v1/videos/video_1/content", "", "\x00", "video/mp4", "GET /v1/videos/video_1/content Bearer sk-provider ", 0,
 		},
 		{
@@ -154,6 +158,90 @@ func TestPassThrough_Refuses(t *testing.T) {
 				t.Errorf("got %d %s (asked: %t), want %d %s", res.StatusCode, got, asked, tt.status, tt.want)
 			}
 		})
+	}
+}
+
+// A file is no prompt: its upload holds nothing and costs nothing, but what the deployment charges for a request.
+func TestPassThrough_Upload(t *testing.T) {
+	t.Parallel()
+	for flat, want := range map[string]resource.Money{"": 0, "0.002": resource.Dollar / 500} {
+		w := passWire(t, "openai", func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(rw, `{"id":"file-1","object":"file","bytes":9}`)
+		})
+		if flat != "" {
+			w.tables.Deployments[0].Options["cost_per_request"] = flat
+		}
+		body, kind := uploadOf(t, "purpose", "user_data")
+		for i, path := range []string{"/v1/files?custom_llm_provider=openai", "/openai/v1/files"} {
+			if res, got := w.send(t.Context(), "POST", path, body, header("Content-Type", kind)); res.StatusCode != 200 { //nolint:bodyclose // send closes it
+				t.Fatalf("%s: got %d %s", path, res.StatusCode, got)
+			}
+			all, _, err := w.journal.ReadFrom(0, 10)
+			if err != nil || len(all) != i+1 {
+				t.Fatalf("%d records, %v", len(all), err)
+			}
+			if r := all[i]; r.Cost != want || r.Hold != want || r.Usage.Total() != 0 {
+				t.Errorf("%s: held %s and charged %s for %d tokens, want %s", path, r.Hold, r.Cost, r.Usage.Total(), want)
+			}
+		}
+	}
+}
+
+// A stream that has begun ends in the words of its client's dialect when the answer is too large, and what has passed is charged.
+func TestPassThrough_CutStream(t *testing.T) {
+	t.Parallel()
+	event := func(data string) string { return "data: " + data + "\n\n" }
+	pad := strings.Repeat("x", 2<<20)
+	for _, tt := range []struct {
+		name, provider, path, first string
+		want                        string // how the last event begins
+	}{
+		{
+			"Anthropic's", "anthropic", "/anthropic/v1/messages", event(`{"type":"message_start","message":{"usage":{"input_tokens":10,"output_tokens":1}}}`),
+			"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",",
+		},
+		{
+			"Google's", "gemini", "/gemini/v1beta/models/demo:streamGenerateContent?alt=sse", event(`{"usageMetadata":{"promptTokenCount":10}}`),
+			`data: {"error":{"code":502,`,
+		},
+		{
+			"Vertex's", "vertex_ai", "/vertex_ai/v1/projects/p/locations/l/publishers/google/models/demo:streamGenerateContent?alt=sse", event(`{"usageMetadata":{"promptTokenCount":10}}`),
+			`data: {"error":{"code":502,`,
+		},
+		{"responses", "openai", "/openai/v1/responses", event(`{"type":"response.created"}`), "event: error\ndata: {\"type\":\"error\",\"code\":\"response_too_large\","},
+		{"OpenAI's", "openai", "/openai/v1/chat/completions", event(`{"choices":[]}`), `data: {"error":{"message":"The answer is larger than 1048576 bytes."`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := passWire(t, tt.provider, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(rw, tt.first+event(`{"pad":"`+pad+`"}`))
+			})
+			w.keys[resource.HashSecret(goodKey)].MaxResponseMB = &megabyte
+			res, got := w.send(t.Context(), "POST", tt.path, `{"model":"demo","stream":true,"messages":[],"contents":[],"input":"hi"}`) //nolint:bodyclose // send closes it
+			last, ok := strings.CutPrefix(got, tt.first)
+			if res.StatusCode != 200 || !ok || !strings.HasPrefix(last, tt.want) || !strings.Contains(last, "response_too_large") {
+				t.Errorf("got %d %.400q, want the end to be %q", res.StatusCode, got, tt.want)
+			}
+			if rec := w.record(); rec.ErrorCode != "response_too_large" || rec.Cost == 0 {
+				t.Errorf("recorded %q at %d", rec.ErrorCode, rec.Cost)
+			}
+		})
+	}
+}
+
+// A whole answer that is too large is read on: it says what was used.
+func TestPassThrough_TooLarge(t *testing.T) {
+	t.Parallel()
+	w := passWire(t, "openai", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, `{"pad":"`+strings.Repeat("x", 1<<20)+`","usage":{"prompt_tokens":10,"completion_tokens":20}}`)
+	})
+	w.keys[resource.HashSecret(goodKey)].MaxResponseMB = &megabyte
+	res, got := w.send(t.Context(), "POST", "/openai/v1/chat/completions", `{"model":"demo","messages":[]}`) //nolint:bodyclose // send closes it
+	if rec := w.record(); res.StatusCode != 502 || !strings.Contains(got, "response_too_large") || rec.Cost != 50_000 || rec.Usage.Source != llm.UsageProvider {
+		t.Errorf("got %d %.200s, recorded %+v", res.StatusCode, got, rec)
 	}
 }
 

@@ -365,6 +365,55 @@ func TestLevels_fallback(t *testing.T) {
 	}
 }
 
+// What a key may spend of one model, and how often it may ask it, counts what answers in the place of another, too.
+func TestFallback_ModelBudget(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		limit   resource.Money // of the key's budget for the fallback
+		calls   int64          // of its limit
+		status  int
+		charged string
+	}{
+		{"room", 10 * resource.Dollar, 1, 200, "key/key_good/model_demo key/key_good/model_other"},
+		{"its budget is spent", 1, 1, 429, ""},
+		{"its limit is reached", 10 * resource.Dollar, 0, 429, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			k := r.keys[resource.HashSecret(goodKey)]
+			k.Budgets = []resource.Terms{
+				{Name: "model_demo", USD: 10 * resource.Dollar, Models: []string{"demo"}}, {Name: "model_other", USD: tt.limit, Models: []string{"other"}},
+				{Name: "model_third", USD: 1, Models: []string{"third"}},
+			}
+			k.ModelLimits = map[string]resource.Limits{"other": {RPM: &tt.calls}}
+			r.tables.Deployments[2].Price = r.tables.Deployments[0].Price
+			b := budget.New(budget.Config{})
+			b.SetEpoch(1)
+			for i := range k.Budgets {
+				u := k.Budgets[i].USD
+				b.Leases(uint64(i+1), []budget.Lease{{Account: resource.Account("key", k.ID, k.Budgets[i].Name), Epoch: 1, Granted: u, Limit: u}})
+			}
+			r.cfg.Budgets, r.cfg.Limits, r.cfg.Router = proxy.FromBudgets(b), proxy.FromLimiter(ratelimit.New(ratelimit.Config{})), r.router.Router
+			r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+				if a.Model != "other" {
+					return proxy.Answer{}, &llm.Error{Kind: llm.Upstream, Message: "down"}
+				}
+				return wholeAnswer(), nil
+			}
+			w := r.do("POST", chatPath, with(`"fallbacks":["other"],"num_retries":0`))
+			var charged []string
+			for _, c := range r.journal.settled[0].Charges {
+				charged = append(charged, string(c.Account))
+			}
+			if got := strings.Join(charged, " "); w.Code != tt.status || got != tt.charged {
+				t.Errorf("got %d %s, charged %q, want %d, %q", w.Code, w.Body, got, tt.status, tt.charged)
+			}
+		})
+	}
+}
+
 // A deployment whose own limit or budget is used up is passed over; the next one answers.
 func TestDeploymentLimits(t *testing.T) {
 	t.Parallel()

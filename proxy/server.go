@@ -107,6 +107,9 @@ type Config struct {
 	MemberGone func(member string) bool
 	// Books tell what Journal has; nil: nobody can.
 	Books Books
+	// Booked says whether a record with one of the ids was written since then, by whichever node, while the state was one
+	// that knows nothing of it, because it is a backup's now; nil: it is none's.
+	Booked func(ctx context.Context, ids []string, since resource.Time) (bool, error)
 	// Artifacts keeps files, batches and the owners of what providers keep; nil: nobody does.
 	Artifacts files.Store
 	// Sessions opens sessions at providers; nil: none is served.

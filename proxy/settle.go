@@ -139,6 +139,9 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 // taken is what the budgets are charged.
 func (s *Server) taken(c *Call) budget.Amounts {
 	a := budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()}
+	if c.booked != nil {
+		a.Requests = c.booked.Requests
+	}
 	if c.result.attempts == 0 {
 		return a
 	}
@@ -156,16 +159,16 @@ func (s *Server) price(c *Call) {
 	if c.result.attempts == 0 {
 		return
 	}
-	d := c.view.Deployment(&c.result.target)
-	list, adjust := c.quote.Unknown, resource.Adjustment{}
-	if d.List != nil && d.List.Price != nil {
+	list, adjust := c.view.Price(&c.result.target, c.other)
+	if list == nil {
+		list = c.quote.Unknown
+	} else {
 		c.result.priced = true
-		list, adjust = d.List.Price, d.Adjust
 	}
-	if p := c.otherPrice(); p != nil {
-		c.result.priced, list, adjust = true, p, d.Adjust
-	}
-	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
+	switch u := &c.result.usage; {
+	case c.booked != nil:
+		c.result.cost = c.booked.Cost
+	case list != nil && u.Source != llm.UsageNone:
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.Service
 		}
@@ -293,7 +296,7 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	case c.result.raw:
 		c.torn = true // it must not look whole
 	case c.fields.Stream:
-		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint)); err == nil {
+		if _, err := c.out.Write(reply.ErrorEvent(e, c.vendor(), c.billed())); err == nil {
 			_ = c.out.Flush() // a client that went away has no use for it
 		}
 	}

@@ -150,3 +150,51 @@ func TestBudgetFallbacks_notBack(t *testing.T) {
 		t.Errorf("got %d %s, asked %q", w.Code, w.Body, asked)
 	}
 }
+
+// A model that costs nothing is answered whatever is left of the money, without the models that it falls back to for money.
+func TestFree_WithoutFallbacks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		edit   func(*rig)
+		body   string
+		unit   resource.Unit // of the budget that is spent
+		status int
+	}{
+		{"its fallback costs money", nil, chatBody, resource.UnitUSD, 200},
+		{"what the client falls back to does", nil, with(`"fallbacks":["other"]`), resource.UnitUSD, 200},
+		{"the client wants none", nil, with(`"disable_fallbacks":true`), resource.UnitUSD, 200},
+		{"the tokens are spent", nil, chatBody, resource.UnitTokens, 429},
+		{"one of its deployments costs money", func(r *rig) { r.tables.Deployments[1].Price = &resource.Price{Input: 1} }, chatBody, resource.UnitUSD, 429},
+		{"the price of one is unknown", func(r *rig) { r.tables.Deployments[1].Price = nil }, chatBody, resource.UnitUSD, 429},
+		{"it has no deployment", func(r *rig) { r.tables.Deployments = r.tables.Deployments[2:] }, chatBody, resource.UnitUSD, 429},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.tables.Models[0].Fallbacks = []string{"other"}
+			r.tables.Deployments[0].Price, r.tables.Deployments[1].Price = &resource.Price{}, &resource.Price{}
+			r.tables.Deployments[2].Price = &resource.Price{Input: resource.Dollar}
+			if tt.edit != nil {
+				tt.edit(r)
+			}
+			r.cfg.Router = r.router.Router
+			r.cfg.Budgets = budgetsFunc(func(q budget.Request) (proxy.BudgetHold, error) {
+				if q.Free && tt.unit == resource.UnitUSD {
+					return &r.money, nil
+				}
+				return nil, &llm.Error{Kind: llm.OverBudget, Code: "budget_exceeded", Scope: "key", Entity: "key_good", Count: &llm.Count{Of: "whole", Unit: string(tt.unit), Asked: 5}}
+			})
+			r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+				if a.Model == "other" {
+					t.Error("what costs money was asked")
+				}
+				return wholeAnswer(), nil
+			}
+			w := r.do("POST", chatPath, tt.body)
+			if rec := r.journal.settled[0]; w.Code != tt.status || rec.Cost != 0 || rec.Receipt.Facts.Stays != (tt.status == 200) {
+				t.Errorf("got %d %s, recorded %+v", w.Code, w.Body, rec)
+			}
+		})
+	}
+}

@@ -38,9 +38,7 @@ func (s *Server) prepareTask(c *Call, d *view.Deployment, at llm.Endpoint) (*ups
 		}
 		c.attempt.Path = sent.Path
 	}
-	if c.most > upstream.DefaultMaxBody {
-		c.attempt.MaxBody = c.most
-	}
+	c.attempt.MaxBody = c.readAtMost()
 	return &c.attempt, nil
 }
 

@@ -28,6 +28,12 @@ func (c *Call) infers() (pass.Inference, bool) {
 	return pass.InferenceAt(c.rest)
 }
 
+// uploads says that a call in a provider's own words is about files, which are no prompts.
+func (c *Call) uploads() bool {
+	_, infers := c.infers()
+	return c.route.prefix != nil && c.configured == nil && !infers && pass.Uploads(c.rest)
+}
+
 // opaque says that the call may be in words that only its model's maker knows.
 func (c *Call) opaque() bool {
 	return c.route.endpoint == llm.Invoke || c.route.prefix != nil && c.configured == nil && c.method == http.MethodPost

@@ -13,7 +13,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/realtime"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxVerdicts bounds the verdicts of one record of a session.
@@ -243,15 +242,4 @@ func (u *use) Settle(r realtime.Result) {
 		g.s.observe(c, e)
 		g.s.recycle(c)
 	}
-}
-
-// listOf is the price list's entry of the model that a call has used in the place of its own.
-func (c *Call) otherPrice() *resource.Price {
-	if c.other == "" {
-		return nil
-	}
-	if e := c.view.ListPrice(&c.result.target, c.other); e != nil {
-		return e.Price
-	}
-	return nil
 }

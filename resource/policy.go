@@ -99,9 +99,11 @@ func (p *Policy) Renames(asked string) bool { return p.Aliases[asked] != "" && p
 // Private says that nothing may be kept or told of what is said in requests under the policy: log_content is
 // false, it has no callbacks, or its metadata have turn_off_message_logging, as LiteLLM has it.
 func (p *Policy) Private() bool {
-	if p.LogContent != nil && !*p.LogContent || slices.Contains(p.Callbacks, NoCallbacks) {
-		return true
-	}
+	return p.LogContent != nil && !*p.LogContent || slices.Contains(p.Callbacks, NoCallbacks) || p.Unlogged()
+}
+
+// Unlogged says that the policy's metadata have turn_off_message_logging.
+func (p *Policy) Unlogged() bool {
 	m := p.logMetadata("turn_off_message_logging")
 	return m != nil && m.Private
 }

@@ -80,6 +80,9 @@ type Adjustment struct {
 	Fixed    Money `json:"fixed,omitempty"`    // dollars a request that was answered
 }
 
+// All says that the whole price is taken off.
+func (a Adjustment) All() bool { return a.Discount == 1_000_000 }
+
 // Adjustments are those of each provider; "*" stands for all that are not named.
 type Adjustments map[string]Adjustment
 

@@ -12,12 +12,14 @@ type Effective struct {
 	Levels    []EffectiveLevel  `json:"levels"`           // the chain, outermost first
 	Models    EffectiveModels   `json:"models"`           // of those that exist
 	Routes    EffectiveList     `json:"routes"`           // paths or "/prefix/*"
+	Passes    EffectiveList     `json:"passthrough_routes"` // of those in a provider's own words
 	Addresses EffectiveList     `json:"addresses"`        // that requests may come from
 	Denied    []string          `json:"denied_addresses"` // that they may not, of all levels
 	Objects   EffectiveObjects  `json:"objects"`          // MCP servers and tools, vector stores, agents, …
 	Groups    []EffectiveGroup  `json:"access_groups"`    // of every level, outermost first
 	Budgets   []EffectiveBudget `json:"budgets"`          // of every level, the least left first
 	Limits    []EffectiveLimit  `json:"limits"`           // the lowest of each kind
+	Rules     []EffectiveRule   `json:"rules"`            // what else counts of the levels
 	ExpiresAt resource.Time     `json:"expires_at,omitempty"`
 }
 
@@ -125,4 +127,11 @@ type EffectiveLimit struct {
 	MCPServer string         `json:"mcp_server,omitempty"` // of calls of its tools
 	Value     int64          `json:"value"`
 	Level     EffectiveLevel `json:"level"`
+}
+
+// EffectiveRule is what counts of one field of a level's policy, in the words of records.
+type EffectiveRule struct {
+	Field string         `json:"field"` // "max_request_mb", "sessions.rpm", "model_output_holds.gpt-4o"
+	Value any            `json:"value"`
+	Level EffectiveLevel `json:"level"` // that says so
 }

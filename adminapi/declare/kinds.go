@@ -537,6 +537,7 @@ func (p *planner) deletions() {
 	drop(p, "prompt", t.Prompts, func(id string) fsm.Command { return fsm.DeletePrompt{ID: id} })
 	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
+	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
 	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
@@ -545,7 +546,6 @@ func (p *planner) deletions() {
 	drop(p, "auth", t.Auths, func(id string) fsm.Command { return fsm.DeleteAuth{ID: id} })
 	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
 	drop(p, "variable", t.Variables, func(id string) fsm.Command { return fsm.DeleteVariable{ID: id} })
-	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })
 }
 
 // dropAll is drop of the records of all pages.

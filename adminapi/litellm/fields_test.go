@@ -1,6 +1,7 @@
 package litellm_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -99,6 +100,21 @@ func TestTeamFields(t *testing.T) {
 		a := h.Call(adminapitest.MasterKey, "POST", "/key/generate", body)
 		if (a.Status == 200) != (says == "") || !strings.Contains(string(a.Body), says) {
 			t.Errorf("%s: got %d %s", body, a.Status, a.Body)
+		}
+	}
+	var withKey struct{ Key string }
+	if err := json.Unmarshal(h.Call(adminapitest.MasterKey, "POST", "/user/new", `{"user_id":"u2","permissions":{"get_spend_routes":true}}`).Body, &withKey); err != nil || withKey.Key == "" {
+		t.Fatalf("a user with a key: %v", err)
+	}
+	info, _ := h.Must("GET", "/key/info?key="+withKey.Key, "")["info"].(map[string]any)
+	has(t, "the key of a new user", info, map[string]any{"permissions": map[string]any{"get_spend_routes": true}})
+	for path, body := range map[string]string{
+		"/user/new": `{"user_id":"u3","auto_create_key":false,"permissions":{"get_spend_routes":true}}`, "/user/update": `{"user_id":"u","permissions":{"get_spend_routes":true}}`,
+		"/project/new": `{"team_id":"t","permissions":{"get_spend_routes":true}}`, "/customer/new": `{"user_id":"c","permissions":{"get_spend_routes":true}}`,
+		"/tag/new": `{"name":"x","permissions":{"get_spend_routes":true}}`, "/organization/new": `{"organization_alias":"o","permissions":{"get_spend_routes":true}}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 || !strings.Contains(string(a.Body), "keys have permissions") {
+			t.Errorf("%s: got %d %s, want one that says who has permissions", path, a.Status, a.Body)
 		}
 	}
 	for body, says := range map[string]string{

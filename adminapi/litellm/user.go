@@ -130,6 +130,9 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 		return parts, err
 	}
 	whole := maps.Clone(in)
+	if auto {
+		fields.DropKeys(in) // the user's key has them
+	}
 	if parts.User, err = userDoc(in, nil); err != nil {
 		return parts, err
 	}

@@ -3,7 +3,6 @@
 package person
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -143,8 +142,7 @@ type export struct {
 	kind, id string
 	partial  bool
 	out      *json.Encoder
-	words    []string // that name the person in audit entries
-	actors   []string
+	who      subject
 	missing  []string
 }
 
@@ -153,7 +151,7 @@ func (x *export) write(kind string, data any) { _ = x.out.Encode(line{kind, data
 // records writes what the replicated state has.
 func (x *export) records() {
 	s := x.a.cfg.State
-	x.words = []string{x.id}
+	x.who = subject{kind: x.kind, id: x.id, keys: map[string]bool{}}
 	if x.kind == resource.HolderCustomer {
 		if c, ok := s.Customer(x.id); ok {
 			x.write("record", c)
@@ -162,15 +160,13 @@ func (x *export) records() {
 	}
 	if u, ok := s.User(x.id); ok {
 		x.write("record", u)
-		if u.Email != "" {
-			x.words = append(x.words, u.Email)
-		}
+		x.who.email = u.Email
 	}
 	for _, k := range s.KeysOf(x.id) {
 		shown := *k
 		shown.Hash, shown.OldHashes, shown.Next, shown.Turns, shown.RotationKey = resource.Hash{}, nil, nil, nil, nil // opens the gateway, and tells nothing of him
 		x.write("key", &shown)
-		x.actors = append(x.actors, "key/"+k.ID)
+		x.who.keys[k.ID] = true
 	}
 	for _, m := range s.Memberships(x.id) {
 		x.write("membership", m)
@@ -282,28 +278,22 @@ func (x *export) artifacts() error {
 
 // audit writes the entries that name the person, or that he caused.
 func (x *export) audit() {
-	q := fsm.AuditQuery{Limit: pageRows, Oldest: true, Filter: x.names}
+	if x.kind == resource.HolderUser { // keys that he has no more
+		x.entries(fsm.AuditQuery{Kind: resource.HolderKey, Action: fsm.KindDeleteKey.String(), Filter: x.who.named}, func(e *resource.AuditEntry) { x.who.keys[e.ID] = true })
+	}
+	x.entries(fsm.AuditQuery{Filter: x.who.in}, func(e *resource.AuditEntry) { x.write("audit", e) })
+}
+
+// entries visits those that the query selects, the oldest first.
+func (x *export) entries(q fsm.AuditQuery, visit func(e *resource.AuditEntry)) {
+	q.Limit, q.Oldest = pageRows, true
 	for {
 		p := x.a.cfg.State.AuditPage(q)
 		for i := range p.Items {
-			x.write("audit", &p.Items[i])
+			visit(&p.Items[i])
 		}
-		if p.Next == "" {
+		if q.Cursor = p.Next; q.Cursor == "" {
 			return
 		}
-		q.Cursor = p.Next
 	}
-}
-
-func (x *export) names(e *resource.AuditEntry) bool {
-	if slices.Contains(x.actors, e.Actor) {
-		return true
-	}
-	for _, word := range x.words {
-		quoted, _ := json.Marshal(word)
-		if e.ID == word || e.For == word || strings.HasSuffix(e.ID, "/"+word) || bytes.Contains(e.Before, quoted) || bytes.Contains(e.After, quoted) {
-			return true
-		}
-	}
-	return false
 }

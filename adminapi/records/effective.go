@@ -47,6 +47,7 @@ func (rs *Records) newChain() *chain {
 	return &chain{rs: rs, now: resource.At(rs.cfg.Now()), out: &client.Effective{
 		Blocks: []client.EffectiveBlock{}, Levels: []client.EffectiveLevel{},
 		Denied: []string{}, Groups: []client.EffectiveGroup{}, Budgets: []client.EffectiveBudget{}, Limits: []client.EffectiveLimit{},
+		Rules: []client.EffectiveRule{},
 	}}
 }
 
@@ -62,6 +63,7 @@ func (c *chain) explain(asked Asked) *client.Effective {
 	c.groups()
 	c.budgets(asked.Model)
 	c.limits()
+	c.rules()
 	c.out.Allowed = !slices.ContainsFunc(c.out.Blocks, func(b client.EffectiveBlock) bool { return len(b.Models) == 0 })
 	return c.out
 }
@@ -306,6 +308,9 @@ func (c *chain) routes() {
 	if !c.out.Routes.Any && len(c.out.Routes.Allowed) == 0 {
 		c.refuse("route_not_allowed", c.out.Routes.Bound[0], "the routes of the levels have none in common")
 	}
+	c.out.Passes = c.common(func(p *resource.Policy) []string { return p.PassThrough }, func(outer, inner string) bool {
+		return resource.AllowsRoute([]string{outer}, inner)
+	})
 }
 
 func (c *chain) addresses() {

@@ -122,20 +122,21 @@ func (w *Writes) Scan(base *Base, b store.Bucket, prefix []byte) [][]byte {
 	return keys
 }
 
-// Any says whether a key begins with the prefix.
-func (w *Writes) Any(base *Base, b store.Bucket, prefix []byte) bool {
-	for k := range w.keys[b].With(string(prefix)) { // only whether one is there reaches the output
-		if w.values[b][k].value != nil {
-			return true
-		}
-	}
+// First is the first key that begins with the prefix, nil if none does.
+func (w *Writes) First(base *Base, b store.Bucket, prefix []byte) (first []byte) {
 	c := base.Bucket(b).Cursor()
 	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 		if _, ok := w.values[b][string(k)]; !ok {
-			return true
+			first = bytes.Clone(k)
+			break
 		}
 	}
-	return false
+	for k := range w.keys[b].With(string(prefix)) { // a minimum has no order
+		if w.values[b][k].value != nil && (first == nil || k < string(first)) {
+			first = []byte(k)
+		}
+	}
+	return first
 }
 
 // Flush moves all writes into the base in key order, keeps the hash up to date and tells of

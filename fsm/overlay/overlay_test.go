@@ -66,9 +66,9 @@ func TestWrites(t *testing.T) {
 	if got := w.Scan(base, store.Keys, []byte("a")); !cmp.Equal(got, [][]byte{[]byte("a2"), []byte("a3")}) {
 		t.Errorf("scan: got %q", got)
 	}
-	for prefix, want := range map[string]bool{"a": true, "a1": false, "a3": true, "b": true, "none": false} {
-		if got := w.Any(base, store.Keys, []byte(prefix)); got != want {
-			t.Errorf("any %q: got %v", prefix, got)
+	for prefix, want := range map[string]string{"": "a2", "a": "a2", "a1": "", "a3": "a3", "b": "b", "none": ""} {
+		if got := w.First(base, store.Keys, []byte(prefix)); string(got) != want {
+			t.Errorf("first %q: got %q, want %q", prefix, got, want)
 		}
 	}
 	flush()

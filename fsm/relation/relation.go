@@ -86,8 +86,12 @@ func Of(r resource.Record) []Reference {
 		add(store.Teams, r.TeamID, "team_id")
 		add(store.Projects, r.ProjectID, "project_id")
 		unseen(store.Users, r.UserID, "user_id") // a label, until somebody makes the user's record
+		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
+	case *resource.Organization:
+		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
 	case *resource.Team:
 		add(store.Organizations, r.OrganizationID, "organization_id")
+		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
 	case *resource.Project:
 		add(store.Teams, r.TeamID, "team_id")
 	case *resource.User:
@@ -114,6 +118,15 @@ func Of(r resource.Record) []Reference {
 		}
 	}
 	return refs
+}
+
+// Customers is what stands in the place of a budget's id, or of its name, where it is named for end users, so that those who name
+// it so are not among the holders whose budget it is; "" for none.
+func Customers(budget string) string {
+	if budget == "" {
+		return ""
+	}
+	return "customers/" + budget // no id has a slash
 }
 
 // pluginOf is the name of the plugin that a record uses, "" if it uses none.

@@ -192,10 +192,10 @@ func (k *Keeper) serve(ctx context.Context, s resource.AuditSink) {
 	to := k.newSink(s)
 	defer to.close()
 	mark := k.cfg.State.AuditExtent().Sinks[s.Name]
+	at := place{sent: mark, marked: mark}
 	failures := 0
 	for ctx.Err() == nil {
-		n, err := k.step(ctx, s.Name, to, mark)
-		mark = max(mark, n)
+		moved, err := k.step(ctx, s.Name, to, &at)
 		wait := pollEvery
 		switch {
 		case ctx.Err() != nil:
@@ -205,7 +205,7 @@ func (k *Keeper) serve(ctx context.Context, s resource.AuditSink) {
 			k.cfg.Logger.Warn("audit entries are not delivered", "sink", s.Name, "failures", failures+1, "error", err)
 			wait = min(backoffMax, backoffMin<<min(failures, 10))
 			failures++
-		case n > 0:
+		case moved:
 			failures, wait = 0, 0
 		default:
 			failures = 0
@@ -214,18 +214,21 @@ func (k *Keeper) serve(ctx context.Context, s resource.AuditSink) {
 	}
 }
 
-// step delivers the entries after the mark and returns the number of the last one that is
-// safe in the sink, 0 for none.
-func (k *Keeper) step(ctx context.Context, name string, to sink, mark uint64) (uint64, error) {
+// place is how far a sink is: the number of the last entry that it was sent, and of the last that the replicated state knows
+// to be safe there.
+type place struct{ sent, marked uint64 }
+
+// step delivers the entries behind the place, and says whether it has come further.
+func (k *Keeper) step(ctx context.Context, name string, to sink, at *place) (moved bool, err error) {
 	q := fsm.AuditQuery{Oldest: true, Bytes: true, Limit: batch}
-	if mark > 0 {
-		q.Cursor = strconv.FormatUint(mark, 10)
+	if at.sent > 0 {
+		q.Cursor = strconv.FormatUint(at.sent, 10)
 	}
 	p := k.cfg.State.AuditPage(q)
 	if len(p.Items) == 0 {
 		k.metrics.lag.WithLabelValues(name).Set(0)
 		k.metrics.late.WithLabelValues(name).Set(0)
-		return 0, nil
+		return false, k.settle(ctx, name, to, at)
 	}
 	lines := make([]audit.Line, len(p.Items))
 	for i := range lines {
@@ -243,11 +246,39 @@ func (k *Keeper) step(ctx context.Context, name string, to sink, mark uint64) (u
 		err = fmt.Errorf("sink took %d of %d entries", n, len(lines))
 	}
 	if n == 0 {
-		return 0, err
+		return false, err
 	}
 	k.metrics.delivered.WithLabelValues(name).Add(float64(n))
-	safe := lines[n-1].Number
-	return safe, errors.Join(err, k.cfg.Propose(ctx, fsm.MarkAudit{Sink: name, Number: safe}))
+	before := at.sent
+	at.sent = lines[n-1].Number
+	if to.receipts() {
+		before = at.sent
+	}
+	return true, errors.Join(err, k.mark(ctx, name, at, before))
+}
+
+// settle marks what was sent, once it is safe, where a sink that has everything gives no receipts.
+func (k *Keeper) settle(ctx context.Context, name string, to sink, at *place) error {
+	if at.sent == at.marked {
+		return nil
+	}
+	safe, err := to.settled(ctx)
+	if err != nil || !safe {
+		return err
+	}
+	return k.mark(ctx, name, at, at.sent)
+}
+
+// mark notes that a sink has everything up to a number.
+func (k *Keeper) mark(ctx context.Context, name string, at *place, number uint64) error {
+	if number <= at.marked {
+		return nil
+	}
+	if err := k.cfg.Propose(ctx, fsm.MarkAudit{Sink: name, Number: number}); err != nil {
+		return err
+	}
+	at.marked = number
+	return nil
 }
 
 // Prune deletes the entries that are older than the retention, a bounded number at once.

@@ -241,6 +241,7 @@ type receiver struct {
 	mu   sync.Mutex
 	got  []string
 	conn net.Conn
+	cuts int // connections that it still breaks, after a message
 }
 
 func receive(t *testing.T) *receiver {
@@ -289,6 +290,11 @@ func (r *receiver) read(c net.Conn) {
 		}
 		r.mu.Lock()
 		r.got = append(r.got, string(msg))
+		cut := r.cuts > 0
+		if cut {
+			r.cuts--
+			_ = c.Close()
+		}
 		r.mu.Unlock()
 	}
 }
@@ -301,15 +307,18 @@ func (r *receiver) cut() {
 	}
 }
 
-func (r *receiver) has(number int) bool {
+func (r *receiver) has(number int) bool { return r.times(number) > 0 }
+
+// times is how often an entry has come.
+func (r *receiver) times(number int) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.got {
 		if strings.Contains(m, fmt.Sprintf(`[audit@32473 number="%d"`, number)) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }
 
 func TestKeeper_Syslog(t *testing.T) {
@@ -352,6 +361,20 @@ func TestKeeper_SyslogCut(t *testing.T) {
 	await(t, func() bool { return r.has(2) })
 	cancel()
 	wg.Wait()
+}
+
+// TestKeeper_SyslogUnsure: what was written before the receiver went counts as delivered only when it was sent again, though nothing
+// comes behind it.
+func TestKeeper_SyslogUnsure(t *testing.T) {
+	t.Parallel()
+	l := newLog(t)
+	r := receive(t)
+	r.cuts = 2
+	l.settings(`{"sinks":[{"name":"siem","kind":"syslog","address":"tcp://` + r.l.Addr().String() + `"}]}`)
+	l.keep(l.config(), func() bool { return l.mark("siem") == 1 })
+	if n := r.times(1); n < 3 {
+		t.Errorf("it came %d times, the last two connections broke after it", n)
+	}
 }
 
 func TestKeeper_SyslogDatagrams(t *testing.T) {

@@ -15,8 +15,12 @@ import (
 
 // sink takes entries in their order. It is used by one goroutine.
 type sink interface {
-	// deliver returns how many of the lines, from the first, are safe.
+	// deliver returns how many of the lines, from the first, were taken.
 	deliver(ctx context.Context, lines []audit.Line) (int, error)
+	// receipts says that what is taken is safe. Else it is when the lines behind it are taken, or settled says so.
+	receipts() bool
+	// settled says whether all that was taken is safe, and sends again what may be lost.
+	settled(ctx context.Context) (bool, error)
 	close()
 }
 
@@ -65,7 +69,9 @@ func (f file) deliver(_ context.Context, lines []audit.Line) (int, error) {
 	return len(lines), nil
 }
 
-func (file) close() {}
+func (file) receipts() bool                        { return true }
+func (file) settled(context.Context) (bool, error) { return true, nil }
+func (file) close()                                {}
 
 // endLine takes away what a crash left of a line: the entry comes again, whole.
 func endLine(f *os.File) error {
@@ -108,4 +114,6 @@ func (p plugin) deliver(ctx context.Context, lines []audit.Line) (int, error) {
 	return p.deliverTo(ctx, p.name, entries)
 }
 
-func (plugin) close() {}
+func (plugin) receipts() bool                        { return true }
+func (plugin) settled(context.Context) (bool, error) { return true, nil }
+func (plugin) close()                                {}

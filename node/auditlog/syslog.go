@@ -28,6 +28,7 @@ const (
 	maxDatagram  = 60_000 // bytes; an entry over it goes without its documents
 	dialTimeout  = 5 * time.Second
 	writeTimeout = 10 * time.Second
+	settleTime   = time.Second // for which a connection must last after a write, that this counts as received
 )
 
 // syslog sends entries as RFC 5424 has it: a datagram each over UDP and to a local socket,
@@ -41,6 +42,7 @@ type syslog struct {
 	conn   net.Conn     // nil: not connected
 	stream bool         // conn needs octet counting
 	unsure []audit.Line // written last: gone if the connection then breaks
+	wrote  time.Time    // when
 }
 
 func newSyslog(s resource.AuditSink, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *syslog {
@@ -65,26 +67,51 @@ func (s *syslog) deliver(ctx context.Context, lines []audit.Line) (int, error) {
 		s.close()
 	}
 	if s.conn == nil {
-		if err := s.dial(ctx); err != nil {
+		if err := s.again(ctx); err != nil {
 			return 0, err
-		}
-		for i := range s.unsure {
-			if err := s.send(&s.unsure[i]); err != nil {
-				s.close()
-				return 0, err
-			}
 		}
 	}
-	for i := range lines {
-		if err := s.send(&lines[i]); err != nil {
-			s.close()
-			return 0, err
-		}
+	if err := s.write(lines); err != nil {
+		return 0, err
 	}
 	if s.stream {
 		s.unsure = lines
 	}
 	return len(lines), nil
+}
+
+// again connects, and sends what was written last.
+func (s *syslog) again(ctx context.Context) error {
+	if err := s.dial(ctx); err != nil {
+		return err
+	}
+	return s.write(s.unsure)
+}
+
+func (s *syslog) write(lines []audit.Line) error {
+	for i := range lines {
+		if err := s.send(&lines[i]); err != nil {
+			s.close()
+			return err
+		}
+	}
+	s.wrote = time.Now()
+	return nil
+}
+
+// receipts implements sink: of datagrams nobody ever learns more.
+func (s *syslog) receipts() bool { return !s.stream }
+
+// settled implements sink: what was written on a connection that lasts was received.
+func (s *syslog) settled(ctx context.Context) (bool, error) {
+	if !s.stream {
+		return true, nil
+	}
+	if s.conn == nil || gone(s.conn) {
+		s.close()
+		return false, s.again(ctx)
+	}
+	return time.Since(s.wrote) >= settleTime, nil
 }
 
 func (s *syslog) dial(ctx context.Context) error {

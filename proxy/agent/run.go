@@ -255,7 +255,7 @@ func (l *loop) cutShort(in *intake, failed *llm.Error) error {
 	if !l.out.begun() {
 		return in.relay(l.cfg.Out)
 	}
-	l.out.raw(reply.ErrorEvent(failed, l.r.at))
+	l.out.raw(reply.ErrorEvent(failed, l.r.at.Vendor(), l.r.at))
 	return l.out.flush()
 }
 
@@ -269,7 +269,7 @@ func (l *loop) fail(err error) error {
 	if e.Kind == llm.Canceled {
 		return nil
 	}
-	l.out.raw(reply.ErrorEvent(e, l.r.at))
+	l.out.raw(reply.ErrorEvent(e, l.r.at.Vendor(), l.r.at))
 	_ = l.out.flush() // who has left needs no error
 	return nil
 }

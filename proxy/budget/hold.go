@@ -79,10 +79,14 @@ func (h *Hold) reserve(ctx context.Context, levels []resource.Level) error {
 	return nil
 }
 
-// Extend holds the request in the budgets of further levels too, such as the deployment of
-// an attempt, or returns what Reserve would and changes nothing.
-func (h *Hold) Extend(ctx context.Context, levels ...resource.Level) error {
-	return h.reserve(ctx, levels)
+// Extend holds the request in further budgets of the levels too, such as the deployment of
+// an attempt and those that count the model which answers it, or returns what Reserve would and changes nothing.
+func (h *Hold) Extend(ctx context.Context, model string, levels ...resource.Level) error {
+	asked := h.request.Model
+	h.request.Model = model
+	err := h.reserve(ctx, levels)
+	h.request.Model = asked
+	return err
 }
 
 // Extended says whether Extend holds something that Drop has not given back.

@@ -98,6 +98,21 @@ func TestReserve_RefusedUnit(t *testing.T) {
 	}
 }
 
+// A budget of GPU-seconds that is spent refuses nothing that takes none.
+func TestReserve_NoGPUs(t *testing.T) {
+	t.Parallel()
+	terms := resource.Terms{Name: "b", GPUSeconds: new(resource.Money(0))}
+	b := alone(total("tag/a/b", 0))
+	h, err := b.Reserve(t.Context(), budget.Request{Catalog: catalog(), Levels: []resource.Level{level("tag", "a", terms)}, Most: budget.Amounts{Cost: 5, Tokens: 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.Settle(budget.Amounts{Cost: 5, Tokens: 5}); got != nil {
+		t.Errorf("charged %+v", got)
+	}
+	h.Release()
+}
+
 // What has no price is charged the estimate by the budgets that say so, and by no other.
 func TestSettle_Estimate(t *testing.T) {
 	t.Parallel()
@@ -133,10 +148,10 @@ func TestHold_Extend(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *llm.Error
-	if err := h.Extend(t.Context(), first); !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != "deployment" || h.Extended() {
+	if err := h.Extend(t.Context(), "m", first); !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != "deployment" || h.Extended() {
 		t.Fatalf("Extend by a deployment without room = %v", err)
 	}
-	if err := h.Extend(t.Context(), second); err != nil || !h.Extended() || len(h.Holds()) != 2 {
+	if err := h.Extend(t.Context(), "m", second); err != nil || !h.Extended() || len(h.Holds()) != 2 {
 		t.Fatalf("Extend = %v, holds %v", err, h.Holds())
 	}
 	h.Drop()
@@ -144,7 +159,7 @@ func TestHold_Extend(t *testing.T) {
 		t.Errorf("after Drop: holds %v", h.Holds())
 	}
 	busy.Release()
-	if err := h.Extend(t.Context(), first); err != nil {
+	if err := h.Extend(t.Context(), "m", first); err != nil {
 		t.Fatal(err)
 	}
 	want := []ledger.AccountCharge{{Account: "key/key_1/total", Amount: 7}, {Account: "deployment/d1/total", Amount: 7}}

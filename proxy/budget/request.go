@@ -24,6 +24,7 @@ type Amounts struct {
 	Estimate resource.Money // the cost where the price is unknown, for budgets that say estimate
 	Tokens   int64
 	GPU      resource.Money // GPU-nanoseconds
+	Requests int64          // that it stands for, as a batch does; 0: it is one
 }
 
 // most is what a budget under the terms holds for the request.
@@ -32,9 +33,9 @@ func (r *Request) most(t *resource.Terms) resource.Money {
 	case resource.UnitTokens:
 		return resource.Money(max(1, r.Most.Tokens))
 	case resource.UnitRequests:
-		return 1
+		return resource.Money(max(1, r.Most.Requests))
 	case resource.UnitGPUSeconds:
-		return max(1, r.Most.GPU)
+		return max(0, r.Most.GPU) // what has no GPUs needs none
 	}
 	switch {
 	case r.Free:
@@ -59,7 +60,7 @@ func (a *Amounts) In(unit resource.Unit, estimate bool) resource.Money {
 	case resource.UnitTokens:
 		return resource.Money(a.Tokens)
 	case resource.UnitRequests:
-		return 1
+		return resource.Money(max(1, a.Requests))
 	case resource.UnitGPUSeconds:
 		return a.GPU
 	}

@@ -72,7 +72,7 @@ func (a *Advance) take(ctx context.Context, budgets parts.Budgets) error {
 	if d.IsZero() {
 		return nil
 	}
-	return hold.Extend(ctx, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance})
+	return hold.Extend(ctx, a.model.Name, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance})
 }
 
 // Holds are what is held of each account.
@@ -215,7 +215,7 @@ func (in *reader) add(raw []byte) error {
 	if f.Model == "" {
 		f.Model = in.model
 	}
-	f.Service, f.Fallbacks = llm.ServiceBatch, nil
+	f.Service, f.Fallbacks, f.NoFallbacks = llm.ServiceBatch, nil, true
 	a := in.advanceFor(f.Model)
 	r := quote.Request{Catalog: in.of.Catalog, View: in.of.View, Model: a.model, Levels: a.claim.Levels, Endpoint: in.endpoint, Fields: &f, Body: body}
 	q := quote.Of(&r)
@@ -226,6 +226,7 @@ func (in *reader) add(raw []byte) error {
 	sum.Most.Estimate = resource.Money(min(int64(sum.Most.Estimate)+int64(one.Most.Estimate), int64(resource.MaxMoney)))
 	sum.Most.Tokens += one.Most.Tokens
 	sum.Most.GPU += one.Most.GPU
+	sum.Most.Requests++
 	return nil
 }
 

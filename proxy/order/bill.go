@@ -1,13 +1,13 @@
 package order
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Place is where the batches of a provider are: path and query, below its address, as in "v1/messages/batches".
@@ -90,13 +90,18 @@ func over(status string) bool {
 
 // Bill is what the requests of a batch have used that one model has answered.
 type Bill struct {
-	Model    string // as the provider calls it
-	Usage    llm.Usage
-	Requests int
+	Model    string    // as the provider calls it
+	Usage    llm.Usage // of all together
+	Requests int64
+	Cost     resource.Money
 }
 
-// Bills are those of a batch, by model in the order of its lines.
-type Bills []Bill
+// Bills are those of a batch.
+type Bills struct {
+	// Price is what one request costs, which the size of its own prompt decides; nil: nothing.
+	Price func(model string, u llm.Usage) resource.Money
+	All   []Bill // by model, in the order of the lines
+}
 
 // Add adds what a line of the batch's output says that it used. One that says nothing, as those that failed, is free.
 func (b *Bills) Add(line []byte) {
@@ -104,21 +109,18 @@ func (b *Bills) Add(line []byte) {
 	if !ok {
 		return
 	}
-	i := slices.IndexFunc(*b, func(b Bill) bool { return b.Model == model })
+	u.Source, u.Service = llm.UsageProvider, llm.ServiceBatch
+	i := slices.IndexFunc(b.All, func(b Bill) bool { return b.Model == model })
 	if i < 0 {
-		i = len(*b)
-		*b = append(*b, Bill{Model: model, Usage: llm.Usage{Source: llm.UsageProvider, Service: llm.ServiceBatch}})
+		i = len(b.All)
+		b.All = append(b.All, Bill{Model: model, Usage: llm.Usage{Source: u.Source, Service: u.Service}})
 	}
-	(*b)[i].Requests++
-	add(&(*b)[i].Usage, &u)
-}
-
-// BillsOf are the bills of a whole output.
-func BillsOf(output []byte) (all Bills) {
-	for line := range bytes.Lines(output) {
-		all.Add(line)
+	to := &b.All[i]
+	to.Requests++
+	add(&to.Usage, &u)
+	if b.Price != nil {
+		to.Cost = resource.Money(min(int64(to.Cost)+int64(b.Price(model, u)), int64(resource.MaxMoney)))
 	}
-	return all
 }
 
 // used is what a line has used, of OpenAI's or of Anthropic's.

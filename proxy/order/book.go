@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/parts"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -28,7 +30,7 @@ const (
 	locks = 16
 )
 
-// Config is what Orders are made of; all fields are required but Books, MemberGone, Now and Logger.
+// Config is what Orders are made of; all fields are required but Books, Booked, MemberGone, Now and Logger.
 type Config struct {
 	Store    files.Store
 	Upstream parts.Upstream
@@ -36,6 +38,9 @@ type Config struct {
 	Journal  parts.Journal
 	// Books tell what Journal has; nil: nobody can.
 	Books parts.Books
+	// Booked says whether a record with one of the ids was written since then, by whichever node, while the state was one
+	// that knows nothing of it, because it is a backup's now; nil: it is none's.
+	Booked func(ctx context.Context, ids []string, since resource.Time) (bool, error)
 	// Charge books a part of a batch as if the key that made it had asked what it used.
 	Charge func(ctx context.Context, p *Part) error
 
@@ -173,6 +178,45 @@ func (b *biller) holdTarget(h *resource.BatchHold, own *router.Target) router.Ta
 	return *own
 }
 
+// prices gives what a request of the batch costs that a model has answered which the provider calls so.
+func (b *biller) prices(order *resource.BatchOrder, own *router.Target) func(model string, u llm.Usage) resource.Money {
+	type price struct {
+		list   *resource.Price
+		adjust resource.Adjustment
+	}
+	known := map[string]price{}
+	return func(model string, u llm.Usage) resource.Money {
+		p, ok := known[model]
+		if !ok {
+			at, t := b.answered(order, own, model)
+			if p.list, p.adjust = b.View.Price(&t, b.other(&t, model)); p.list == nil && at >= 0 {
+				p.list = unknownPrice(b.Catalog, &order.Holds[at])
+			}
+			known[model] = p
+		}
+		return pricing.Bill(p.list, p.adjust, u)
+	}
+}
+
+// answered is the place of the hold for a model that has answered, and the target; -1: nothing was charged ahead.
+func (b *biller) answered(order *resource.BatchOrder, own *router.Target, model string) (at int, t router.Target) {
+	if order == nil {
+		return -1, *own
+	}
+	if at = order.HoldOf(model); at < 0 {
+		return -1, *own
+	}
+	return at, b.holdTarget(&order.Holds[at], own)
+}
+
+// other is the name of a model that has answered, "" if it is the target's own.
+func (b *biller) other(t *router.Target, model string) string {
+	if strings.HasPrefix(model, b.View.Deployment(t).Name) {
+		return ""
+	}
+	return model
+}
+
 func (b *biller) book(ctx context.Context, due *Due, deployment string) error {
 	defer b.lock(b.ID)()
 	a, version, err := b.cfg.Store.Get(ctx, b.ID)
@@ -186,7 +230,7 @@ func (b *biller) book(ctx context.Context, due *Due, deployment string) error {
 	if !ok {
 		return nil
 	}
-	var bills Bills
+	bills := Bills{Price: b.prices(a.Order, &t)}
 	if !due.None {
 		path, query := b.Place.Results(due)
 		if err := b.fetchLines(ctx, b.View, &t, path, query, bills.Add); err != nil {
@@ -196,7 +240,7 @@ func (b *biller) book(ctx context.Context, due *Due, deployment string) error {
 			return err
 		}
 	}
-	return b.once(ctx, a, version, func(have map[string]bool) error { return b.write(ctx, a, &t, bills, have) })
+	return b.once(ctx, a, version, func(have map[string]bool) error { return b.write(ctx, a, &t, bills.All, have) })
 }
 
 // nameOutput records whose the output is, and the names of the models in it, before its owner learns its id.
@@ -245,6 +289,12 @@ func (b *biller) once(ctx context.Context, a *resource.Artifact, version uint64,
 	have := map[string]bool{}
 	switch {
 	case order.Booker == "":
+		if booked, err := b.before(ctx, a); err != nil {
+			return err
+		} else if booked {
+			b.cfg.Logger.Warn("a provider's batch was booked before a backup was restored: nothing is booked again", "batch", b.ID)
+			return b.close(ctx, &next, version)
+		}
 		order.Booker, order.After = self, b.cfg.Books.Last()
 		var err error
 		if version, err = b.cfg.Store.Put(ctx, &next, version); err != nil {
@@ -275,6 +325,19 @@ func (b *biller) once(ctx context.Context, a *resource.Artifact, version uint64,
 	return b.close(ctx, &next, version)
 }
 
+// before says whether the batch was booked though its record does not say so, which was restored: the nodes have told again
+// what they wrote.
+func (b *biller) before(ctx context.Context, a *resource.Artifact) (bool, error) {
+	if b.cfg.Booked == nil {
+		return false, nil
+	}
+	booked, err := b.cfg.Booked(ctx, []string{b.record(0), b.unused(0)}, a.CreatedAt)
+	if err != nil {
+		return false, fmt.Errorf("ask whether it was booked before a backup was restored: %w", err)
+	}
+	return booked, nil
+}
+
 // close notes that the batch is booked.
 func (b *biller) close(ctx context.Context, a *resource.Artifact, version uint64) error {
 	done := *a
@@ -298,6 +361,9 @@ func (b *biller) record(number int) string {
 	}
 	return b.ID + ".usage-" + strconv.Itoa(number+1)
 }
+
+// unused is the id of the record about a hold that no request has used.
+func (b *biller) unused(hold int) string { return b.record(0) + "-none-" + strconv.Itoa(hold+1) }
 
 // noBooks are those of a node of which nobody can tell what it has booked.
 type noBooks struct{}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -16,19 +15,17 @@ import (
 )
 
 // write writes a record for each model that has answered, and one for each that was charged ahead and has not.
-func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Target, bills Bills, have map[string]bool) error {
+func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Target, bills []Bill, have map[string]bool) error {
 	order := a.Order
 	if order == nil {
 		order = &resource.BatchOrder{}
 	}
 	used := make([]bool, len(order.Holds))
 	for i, bill := range bills {
-		at := order.HoldOf(bill.Model)
-		p := Part{Batch: b.Batch, Of: a, ID: b.record(i), Target: *t, Bill: bill}
+		at, by := b.answered(order, t, bill.Model)
+		p := Part{Batch: b.Batch, Of: a, ID: b.record(i), Target: by, Bill: bill, Other: b.other(&by, bill.Model)}
 		if at >= 0 {
-			h := &order.Holds[at]
-			p.Target = b.holdTarget(h, t)
-			b.settles(&p, h, !used[at])
+			b.settles(&p, &order.Holds[at], !used[at])
 			used[at] = true
 		}
 		if have[p.ID] {
@@ -43,7 +40,7 @@ func (b *biller) write(ctx context.Context, a *resource.Artifact, t *router.Targ
 			continue
 		}
 		h := &order.Holds[i]
-		if err := b.note(a, h, b.record(0)+"-none-"+strconv.Itoa(i+1), ledger.Adjustment, 0, shareCharges(h.Shares, nil), have); err != nil {
+		if err := b.note(a, h, b.unused(i), ledger.Adjustment, 0, shareCharges(h.Shares, nil), have); err != nil {
 			return err
 		}
 	}
@@ -57,12 +54,9 @@ type Part struct {
 	ID     string             // of the part's own record
 	Target router.Target
 	Bill   Bill
+	Other  string           // the model that has answered, as the provider calls it; "": the target's own
 	Ahead  parts.BudgetHold // what was charged ahead; nil: nothing was
-
-	// What was held for it, and what an unknown price is taken for if a budget wants that (nil: for nothing), if no other part
-	// has settled that.
-	Held    resource.Money
-	Unknown *resource.Price
+	Held   resource.Money   // what was held for it, if no other part has settled that
 }
 
 // settles makes the hold the part's: first says that no other part has settled it.
@@ -76,12 +70,12 @@ func (b *biller) settles(p *Part, h *resource.BatchHold, first bool) {
 	}
 	p.Ahead = ahead
 	if first {
-		p.Held, p.Unknown = h.Cost, unknown(b.Catalog, h)
+		p.Held = h.Cost
 	}
 }
 
-// unknown is what an unknown price is taken for, if a budget wants that.
-func unknown(cat *resource.Catalog, h *resource.BatchHold) *resource.Price {
+// unknownPrice is what an unknown price is taken for, if a budget wants that which was charged ahead.
+func unknownPrice(cat *resource.Catalog, h *resource.BatchHold) *resource.Price {
 	for i := range h.Shares {
 		if h.Shares[i].Estimate {
 			return cat.Settings().UnknownPrice
@@ -137,7 +131,7 @@ type aheadHold struct {
 func (*aheadHold) Holds() []ledger.AccountCharge { return nil }
 
 // Extend implements parts.BudgetHold.
-func (*aheadHold) Extend(context.Context, ...resource.Level) error { return nil }
+func (*aheadHold) Extend(context.Context, string, ...resource.Level) error { return nil }
 
 // Drop implements parts.BudgetHold.
 func (*aheadHold) Drop() {}

@@ -15,21 +15,30 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func TestBillsOf(t *testing.T) {
+// billsOf are the bills of a whole output; each request costs as many nanodollars as its prompt has tokens, but never over 10.
+func billsOf(output string) []order.Bill {
+	bills := order.Bills{Price: func(_ string, u llm.Usage) resource.Money { return min(10, resource.Money(u.Prompt())) }}
+	for line := range strings.Lines(output) {
+		bills.Add([]byte(line))
+	}
+	return bills.All
+}
+
+func TestBills(t *testing.T) {
 	t.Parallel()
-	got := order.BillsOf([]byte(`{"custom_id":"a","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":2}}}}
+	got := billsOf(`{"custom_id":"a","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":2}}}}
 {"custom_id":"b","result":{"type":"errored","error":{}}}
 {"custom_id":"c","result":{"type":"succeeded","message":{"model":"claude-2","usage":{"input_tokens":1,"output_tokens":1}}}}
 not JSON
 {"custom_id":"d","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":1,"output_tokens":1}}}}
 {"custom_id":"e","response":{"status_code":200,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}
-{"custom_id":"f","response":{"status_code":500,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}`))
-	bill := func(model string, n int, u llm.Usage) order.Bill {
+{"custom_id":"f","response":{"status_code":500,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}`)
+	bill := func(model string, n int64, cost resource.Money, u llm.Usage) order.Bill {
 		u.Source, u.Service = llm.UsageProvider, llm.ServiceBatch
-		return order.Bill{Model: model, Requests: n, Usage: u}
+		return order.Bill{Model: model, Requests: n, Cost: cost, Usage: u}
 	}
-	want := order.Bills{
-		bill("claude-1", 2, llm.Usage{Input: 11, Output: 6, CacheRead: 2}), bill("claude-2", 1, llm.Usage{Input: 1, Output: 1}), bill("gpt", 1, llm.Usage{Input: 3, Output: 4}),
+	want := []order.Bill{
+		bill("claude-1", 2, 11, llm.Usage{Input: 11, Output: 6, CacheRead: 2}), bill("claude-2", 1, 1, llm.Usage{Input: 1, Output: 1}), bill("gpt", 1, 3, llm.Usage{Input: 3, Output: 4}),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -163,7 +172,7 @@ func FuzzBill(f *testing.F) {
 	f.Add([]byte(`{"response":{"status_code":200,"body":{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}}}}`), []byte(`{"object":"list","data":[{"id":"b","object":"batch","status":"completed","output_file_id":"f"}]}`))
 	f.Add([]byte(`{"result":{"type":"succeeded","message":{"model":"m","usage":{"input_tokens":1}}}}`), []byte(`{"id":"b","type":"message_batch","processing_status":"ended"}`))
 	f.Fuzz(func(t *testing.T, output, answer []byte) {
-		for _, b := range order.BillsOf(output) {
+		for _, b := range billsOf(string(output)) {
 			if b.Requests == 0 || b.Usage.Source != llm.UsageProvider {
 				t.Errorf("bill %+v", b)
 			}

@@ -86,9 +86,9 @@ type Budgets interface {
 type BudgetHold interface {
 	// Holds are the accounts and what is held of each, valid until Extend, Settle or Release.
 	Holds() []ledger.AccountCharge
-	// Extend holds the same in the accounts of further levels too, or returns an *llm.Error
-	// and changes nothing.
-	Extend(ctx context.Context, levels ...resource.Level) error
+	// Extend holds the same in the accounts of further levels too, and in those of the levels that count
+	// the model, or returns an *llm.Error and changes nothing.
+	Extend(ctx context.Context, model string, levels ...resource.Level) error
 	// Drop gives back what Extend holds.
 	Drop()
 	// Settle replaces what is held by what was taken and returns what each account is

@@ -413,6 +413,16 @@ func InferenceAt(rest string) (Inference, bool) {
 	return Inference{}, false
 }
 
+// Uploads says whether a path is about files that the provider keeps, whole or in parts: no model reads what is sent there.
+func Uploads(rest string) bool {
+	for segment := range strings.SplitSeq(rest, "/") {
+		if segment == "files" || segment == "uploads" {
+			return true
+		}
+	}
+	return false
+}
+
 // Infers says whether a path asks for an inference, which makes nothing that is kept under its id.
 func Infers(rest string) bool {
 	i, ok := InferenceAt(rest)

@@ -31,6 +31,7 @@ type Request struct {
 	Fields   *llm.Fields
 	Body     []byte
 	Form     *form.Form // that the body is a view of; nil: the body came as it is
+	Upload   bool       // it brings a file, and asks no model for anything
 }
 
 // Quote is what a request is estimated to use and to cost.
@@ -53,7 +54,10 @@ type Quote struct {
 
 // Of makes the quote of a request.
 func Of(r *Request) Quote {
-	m, f := r.View.Model(r.Model), r.Fields
+	if r.Upload {
+		return Quote{free: true}
+	}
+	m, f := r.model(), r.Fields
 	q := Quote{free: m.Free, unpriced: m.Unpriced, Service: f.Service}
 	most := m.MaxOutput
 	for _, name := range f.Fallbacks {
@@ -190,7 +194,7 @@ func (r *Request) costAt(q *Quote, output int64) resource.Money {
 // knownAt is costAt without what an unknown price is taken for.
 func (r *Request) knownAt(q *Quote, output int64) resource.Money {
 	h := q.at(output)
-	cost := r.View.Model(r.Model).Hold(h)
+	cost := r.model().Hold(h)
 	for _, name := range r.Fields.Fallbacks {
 		if v := r.standIn(name); v != nil {
 			cost = max(cost, v.Hold(h))
@@ -199,10 +203,18 @@ func (r *Request) knownAt(q *Quote, output int64) resource.Money {
 	return cost
 }
 
+// model is the view of the model that is asked, with those that it falls back to, where it may.
+func (r *Request) model() *view.Model {
+	if r.Fields.NoFallbacks {
+		return r.View.Alone(r.Model)
+	}
+	return r.View.Model(r.Model)
+}
+
 // standIn is the view of a model that the client wants to fall back to, nil if there is none.
 func (r *Request) standIn(name string) *view.Model {
 	m, ok := r.Catalog.Resolve(name)
-	if !ok {
+	if !ok || r.Fields.NoFallbacks {
 		return nil
 	}
 	return r.View.Model(m)
@@ -221,7 +233,7 @@ func (r *Request) anyTerms(is func(resource.Terms) bool) bool {
 
 // Claim is what the request asks of the budgets.
 func (r *Request) Claim(q *Quote) budget.Request {
-	most := budget.Amounts{Cost: q.Cost, Tokens: q.Prompt + q.Output, GPU: r.View.Model(r.Model).GPUs(q.at(q.Output))}
+	most := budget.Amounts{Cost: q.Cost, Tokens: q.Prompt + q.Output, GPU: r.model().GPUs(q.at(q.Output))}
 	if q.Unknown != nil { // for the budgets that say estimate, and for no other
 		most.Estimate, most.Cost = q.Cost, r.knownAt(q, q.Output)
 	}

@@ -13,6 +13,7 @@ import (
 type Request struct {
 	Catalog *resource.Catalog   // of the shared budgets, whose limits count too; nil: there are none
 	Levels  []resource.Level    // whose limits count
+	Counted []resource.Level    // whose limits of the model count alone: in their others the request is counted already
 	Model   string              // as clients name it: whose own limits count; "": none
 	Input   int64               // estimate of the prompt's tokens
 	Output  int64               // estimate of the completion's tokens
@@ -23,6 +24,9 @@ type Request struct {
 
 // limited says that there is a limit at all.
 func (r *Request) limited() bool {
+	if len(r.Counted) > 0 {
+		return true
+	}
 	for i := range r.Levels {
 		v := &r.Levels[i]
 		if v.Allowance != nil && r.Catalog.Limited(v.Allowance) {
@@ -48,12 +52,22 @@ func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
 	h.now = l.cfg.Clock()
 	for i := range r.Levels {
 		if err := h.takeLevel(ctx, &r.Levels[i], r); err != nil {
-			h.undo()
-			h.free()
-			return nil, err
+			return nil, h.fail(err)
+		}
+	}
+	for i := range r.Counted {
+		if err := h.takeModel(ctx, &r.Counted[i], r); err != nil {
+			return nil, h.fail(err)
 		}
 	}
 	return h, nil
+}
+
+// fail gives back what was taken before an error.
+func (h *Hold) fail(err error) error {
+	h.undo()
+	h.free()
+	return err
 }
 
 // takeLevel counts the request in the limits of one holder: its own, those of the model, of the tags, of the MCP
@@ -64,12 +78,8 @@ func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) err
 		if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID}, &all, r); err != nil {
 			return err
 		}
-		if r.Model != "" {
-			if m, ok := r.Catalog.ModelLimits(a, r.Model); ok {
-				if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partModel, of: r.Model}, &m, r); err != nil {
-					return err
-				}
-			}
+		if err := h.takeModel(ctx, v, r); err != nil {
+			return err
 		}
 	}
 	if v.Policy == nil {
@@ -85,6 +95,18 @@ func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) err
 	}
 	s := resource.Limits{RPM: v.Policy.Sessions.RPM, TPM: v.Policy.Sessions.TPM}
 	return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partSession, of: r.Session}, &s, r)
+}
+
+// takeModel counts the request in a holder's limits of the model.
+func (h *Hold) takeModel(ctx context.Context, v *resource.Level, r *Request) error {
+	if r.Model == "" {
+		return nil
+	}
+	m, ok := r.Catalog.ModelLimits(v.Allowance, r.Model)
+	if !ok {
+		return nil
+	}
+	return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partModel, of: r.Model}, &m, r)
 }
 
 // takeParts counts the request in a holder's limits of its tags and of the MCP server.

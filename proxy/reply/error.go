@@ -240,9 +240,10 @@ func Type(e *llm.Error) string {
 	}
 }
 
-// ErrorEvent renders an error that comes when a stream has begun.
-func ErrorEvent(e *llm.Error, at llm.Endpoint) []byte {
-	if s, ok := shapes[at.Vendor()]; ok {
+// ErrorEvent renders an error that comes when a stream has begun which answers a request for the endpoint, in the shape of
+// the vendor whose dialect the client speaks.
+func ErrorEvent(e *llm.Error, v llm.Vendor, at llm.Endpoint) []byte {
+	if s, ok := shapes[v]; ok {
 		return s.event(nil, e)
 	}
 	if at == llm.Responses {

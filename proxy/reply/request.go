@@ -46,7 +46,7 @@ func VendorAt(path string) llm.Vendor {
 	has := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
 	last := path[strings.LastIndexByte(path, '/')+1:]
 	switch {
-	case has("/v1beta"), has("/gemini/"), has("/v1/projects/") && strings.Contains(path, "/locations/"), has("/v1/models/") && strings.Contains(last, ":"):
+	case has("/v1beta"), has("/gemini/"), has("/vertex_ai/"), has("/vertex-ai/"), has("/v1/projects/") && strings.Contains(path, "/locations/"), has("/v1/models/") && strings.Contains(last, ":"):
 		return llm.VendorGoogle
 	case has("/anthropic/"), has("/v1/messages"):
 		return llm.VendorAnthropic

@@ -35,6 +35,7 @@ type View struct {
 	cat         *resource.Catalog
 	book        *pricing.Book
 	models      sync.Map     // *resource.Model → *Model
+	alone       sync.Map     // *resource.Model → *Model, without its fallbacks
 	deployments sync.Map     // *resource.Deployment → *Deployment
 	headers     sync.Map     // *resource.PassThrough → http.Header
 	known       sync.Map     // id of a pattern → []string
@@ -160,11 +161,33 @@ func (v *View) Model(model *resource.Model) *Model {
 	if m, ok := v.models.Load(model); ok {
 		return m.(*Model)
 	}
+	return v.work(&v.models, model, map[string]bool{})
+}
+
+// Alone is Model for requests that no other model may answer.
+func (v *View) Alone(model *resource.Model) *Model {
+	if m, ok := v.alone.Load(model); ok {
+		return m.(*Model)
+	}
+	seen := make(map[string]bool, len(model.Fallbacks))
+	for _, name := range model.Fallbacks {
+		if next, ok := v.cat.Resolve(name); ok && next.Name != model.Name {
+			seen[next.Name] = true
+		}
+	}
+	return v.work(&v.alone, model, seen)
+}
+
+// Costless says that the model has deployments that answer for nothing, and no others.
+func (m *Model) Costless() bool { return m.Free && len(m.prices) > 0 }
+
+// work works a model out, without those that were seen.
+func (v *View) work(in *sync.Map, model *resource.Model, seen map[string]bool) *Model {
 	m := &Model{Free: true}
-	v.addPrices(m, model, map[string]bool{})
+	v.addPrices(m, model, seen)
 	f, _ := v.cache.factors.LoadOrStore(model.ID, newFactor())
 	m.Factor = f.(*Factor)
-	v.keep(&v.models, model, m)
+	v.keep(in, model, m)
 	return m
 }
 
@@ -200,7 +223,7 @@ func (m *Model) add(e *pricing.Entry, adjust resource.Adjustment) {
 		m.Free, m.Unpriced = false, true
 		return
 	}
-	m.Free = m.Free && e.Price.IsFree() && adjust.Fixed == 0
+	m.Free = m.Free && (e.Price.IsFree() || adjust.All()) && adjust.Fixed == 0
 	m.MaxOutput = max(m.MaxOutput, e.MaxOutput)
 	p := priced{e.Price, adjust}
 	if !slices.Contains(m.prices, p) {
@@ -243,9 +266,25 @@ func (v *View) Entry(m *resource.Model, d *resource.Deployment) *pricing.Entry {
 	return v.priceOf(m, d)
 }
 
-// ListPrice is the entry of the price list for another model than the target's at its provider; nil:
+// Price is what the target charges, with what is taken off and put on: for another model of its provider's, which it has used
+// in the place of its own, what the list has, if it has that. other is "" for none; nil: the price is unknown.
+func (v *View) Price(t *router.Target, other string) (*resource.Price, resource.Adjustment) {
+	d := v.Deployment(t)
+	list := d.List
+	if other != "" {
+		if e := v.listPrice(t, other); e != nil && e.Price != nil {
+			list = e
+		}
+	}
+	if list == nil || list.Price == nil {
+		return nil, resource.Adjustment{}
+	}
+	return list.Price, d.Adjust
+}
+
+// listPrice is the entry of the price list for another model than the target's at its provider; nil:
 // the list has none.
-func (v *View) ListPrice(t *router.Target, model string) *pricing.Entry {
+func (v *View) listPrice(t *router.Target, model string) *pricing.Entry {
 	d := *t.Deployment
 	d.Upstream, d.Price, d.Metadata = model, nil, nil
 	return v.priceOf(t.Model, &d)

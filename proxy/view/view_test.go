@@ -34,6 +34,7 @@ func TestModel_Hold(t *testing.T) {
 		{"a margin", []*pricing.Entry{cheap}, 10, 0, resource.Adjustment{Margin: 500_000, Fixed: 3}, 138, false, false},
 		{"free", []*pricing.Entry{{Price: &resource.Price{}}}, 10, 0, resource.Adjustment{}, 0, true, false},
 		{"free but for a fee", []*pricing.Entry{{Price: &resource.Price{}}}, 10, 0, resource.Adjustment{Fixed: 1}, 1, false, false},
+		{"all of it off", []*pricing.Entry{cheap}, 10, 0, resource.Adjustment{Discount: 1_000_000}, 0, true, false},
 		{"unknown", []*pricing.Entry{{Price: &resource.Price{}}, nil}, 10, 0, resource.Adjustment{}, 0, false, true},
 		{"known without a price", []*pricing.Entry{{MaxOutput: 5}}, 10, 0, resource.Adjustment{}, 0, false, true},
 	} {

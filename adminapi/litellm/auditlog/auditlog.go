@@ -37,6 +37,9 @@ type State interface {
 	AuditExtent() audit.Extent
 }
 
+// kindMember is the kind of entries about users' places in teams, whose ids are TEAM/USER.
+const kindMember = "team_member"
+
 type api struct{ state State }
 
 // Routes lists the paths.
@@ -275,7 +278,7 @@ func (a *api) ofTeam(id string) func(*resource.AuditEntry) bool {
 		switch e.Kind {
 		case resource.HolderTeam:
 			return e.ID == id
-		case resource.HolderMember:
+		case kindMember:
 			return strings.HasPrefix(e.ID, id+"/")
 		case resource.HolderProject:
 			p, ok := a.state.Catalog().Project(e.ID)

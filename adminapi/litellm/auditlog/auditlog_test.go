@@ -96,8 +96,9 @@ func TestRoutes_OfTeam(t *testing.T) {
 	h.Must("POST", "/key/delete", `{"keys":["gone"]}`)                                              // 12
 	h.Must("POST", "/project/new", `{"project_id":"p1","project_alias":"p","team_id":"t1"}`)        // 13
 	h.Must("POST", "/project/update", `{"project_id":"p1","rpm_limit":9}`)                          // 14
+	h.Must("POST", "/team/member_update", `{"team_id":"t1","user_id":"ada","rpm_limit":3}`)         // 15
 	for query, want := range map[string]string{
-		"object_team_id=t1": "14 13 12 11 10 9 6 5 3 1",
+		"object_team_id=t1&page_size=20": "15 14 13 12 11 10 9 6 5 3 1",
 		"object_team_id=t2": "7 4 2",
 		"object_team_id=t1&table_name=LiteLLM_VerificationToken": "12 11 10 6 5 3",
 		"object_team_id=t1&table_name=LiteLLM_TeamTable":         "1",
@@ -107,7 +108,7 @@ func TestRoutes_OfTeam(t *testing.T) {
 		"object_id=t1&object_key_hash=" + in:                               "",
 		"object_team_id=t1&action=blocked":                                 "6",
 		"sort_by=action&object_team_id=t2&sort_order=asc":                  "4 2 7",
-		"sort_by=object_id&object_team_id=t1&sort_order=desc&page_size=2":  "9 1",
+		"sort_by=object_id&object_team_id=t1&sort_order=desc&page_size=2":  "15 9",
 		"sort_by=table_name&object_team_id=t2&sort_order=desc&page_size=2": "7 4",
 		"sort_by=updated_at&object_team_id=t2&sort_order=asc":              "2 4 7",
 	} {

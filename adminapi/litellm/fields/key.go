@@ -18,6 +18,13 @@ var keyFields = map[string]string{
 	"permissions": "permissions", "prompts": "prompts", "allowed_cache_controls": "cache_controls", "end_user_budget_id": "customer_budget",
 }
 
+// DropKeys takes out the fields that only keys have.
+func DropKeys(in records.Document) {
+	for name := range keyFields {
+		delete(in, name)
+	}
+}
+
 // raised are LiteLLM's names of the fields of an increase.
 var raised = map[string]string{"amount": "temp_budget_increase", "until": "temp_budget_expiry", "reason": "temp_budget_reason"}
 

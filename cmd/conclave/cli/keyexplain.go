@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"slices"
@@ -110,7 +112,7 @@ func (a *app) printEffective(named string, e *client.Effective) error {
 	for _, l := range []struct {
 		name string
 		list client.EffectiveList
-	}{{"MCP SERVERS", e.Objects.MCPServers}, {"VECTOR STORES", e.Objects.VectorStores}, {"AGENTS", e.Objects.Agents}} {
+	}{{"PASS-THROUGH ROUTES", e.Passes}, {"MCP SERVERS", e.Objects.MCPServers}, {"VECTOR STORES", e.Objects.VectorStores}, {"AGENTS", e.Objects.Agents}} {
 		if !l.list.Any {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", l.name, listText(l.list.Allowed, false), boundText(l.list.Bound))
 		}
@@ -127,7 +129,23 @@ func (a *app) printEffective(named string, e *client.Effective) error {
 	for _, l := range e.Limits {
 		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, console.Printable(limitOf(l)), levelText(l.Level), l.Value)
 	}
+	printRules(w, e.Rules)
 	return w.Flush()
+}
+
+// printRules writes what else counts of the levels.
+func printRules(w io.Writer, rules []client.EffectiveRule) {
+	if len(rules) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "RULES")
+	for _, r := range rules {
+		value, err := json.Marshal(r.Value)
+		if err != nil {
+			value = []byte(err.Error())
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", console.Printable(r.Field), levelText(r.Level), console.Printable(string(value)))
+	}
 }
 
 // limitOf is what a limit is of: a model, a tag, an MCP server; "" for all requests.
