@@ -112,6 +112,8 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("time %q is not RFC 3339", s)
 	}
-	*t = At(at)
+	if *t = At(at); !t.Std().Equal(at) {
+		return fmt.Errorf("time %q is not between 1678 and 2262", s)
+	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // given are values of the records' fields that LiteLLM has none for; of all others a text is given.
 var given = map[string]string{
 	"allowed_ips": `["10.0.0.0/8"]`, "denied_ips": `["10.0.0.1"]`, "callbacks": `["none"]`, "log_content": `true`, "log_content_days": `3`,
-	"max_request_mb": `1`, "max_response_mb": `2`, "expires_at": `"2999-01-01T00:00:00Z"`, "increase_cap": `5`, "role": `"proxy_admin_viewer"`,
+	"max_request_mb": `1`, "max_response_mb": `2`, "expires_at": `"2199-01-01T00:00:00Z"`, "increase_cap": `5`, "role": `"proxy_admin_viewer"`,
 	"organization_id": `"o"`, "service_account": `true`, "organization_admin": `true`,
 }
 
@@ -104,7 +104,7 @@ func TestOurFields_Named(t *testing.T) {
 		{"/key/generate", `{"name":"x"}`, "key_alias"},
 		{"/key/generate", `{"secret":"sk-0123456789abcdef"}`, "key"},
 		{"/key/generate", `{"allowed_ips":["nowhere"]}`, "allowed_ips[0]"},
-		{"/key/generate", `{"duration":"1h","expires_at":"2999-01-01T00:00:00Z"}`, "expires_at"},
+		{"/key/generate", `{"duration":"1h","expires_at":"2199-01-01T00:00:00Z"}`, "expires_at"},
 		{"/key/update", `{"key":"k","budgets":[{"usd":1}]}`, "max_budget"},
 		{"/key/update", `{"key":"k","denied_ips":"10.0.0.1"}`, "denied_ips"},
 		{"/team/new", `{"member_defaults":{"budgets":[]}}`, "team_member_budget"},

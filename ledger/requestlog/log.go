@@ -45,9 +45,10 @@ var (
 	keySealed      = []byte("sealed")
 )
 
-// Row is one request, or several refusals that are alike, and Receipt is why it was served or refused.
 type (
-	Row     = segment.Row
+	// Row is one request, or several refusals that are alike.
+	Row = segment.Row
+	// Receipt is why a request was served or refused.
 	Receipt = segment.Receipt
 )
 

@@ -104,6 +104,9 @@ func rotationDoc(in, out records.Document, now *resource.Key) error {
 	if err := in.Take("auto_rotate", &auto); err != nil {
 		return err
 	}
+	if !auto && !IsEmpty(in["rotation_key"]) {
+		return invalid("rotation_key", "signs what a rotation delivers; give auto_rotate, too")
+	}
 	if !auto {
 		out["rotation"], out["rotation_key"] = json.RawMessage("null"), json.RawMessage("null")
 		return nil
