@@ -357,6 +357,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: clock.Now, log: n.log, registry: n.registry,
+		life: n.consensus.Life(), estranged: n.consensus.Estranged(), took: n.consensus.Opened,
 	}
 	n.money.start()
 	return nil

@@ -62,6 +62,9 @@ func (n *Node) introduce() {
 		if n.Removed() {
 			continue
 		}
+		if n.cfg.Boot()-lonely > lonelyFor {
+			n.askFence()
+		}
 		n.meetAll()
 		if n.cfg.Boot()-lonely > standingAfter {
 			n.askStanding()

@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus/gate"
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
+	"github.com/conclave-llm/conclave/node/consensus/lives"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -62,6 +63,11 @@ type Node struct {
 	roster     *roster.Roster
 	since      int64         // Unix nanoseconds of the start
 	settled    atomic.Uint64 // the last term in which this leader has committed an entry
+	lives      *lives.Lives
+	past       known         // what the others knew of this node before it started
+	estranged  uint64        // see Estranged
+	opened     atomic.Uint64 // the newest epoch that this process has opened; 0: none
+	fenced     atomic.Bool   // this process must end: another has begun after it, or its folder is an old one
 
 	ctx    context.Context // the life of the node, not of a request
 	cancel context.CancelFunc
@@ -81,6 +87,10 @@ func New(cfg Config) (*Node, error) {
 	}
 	if err := n.renew(clock.Now()); err != nil {
 		return nil, err
+	}
+	var err error
+	if n.lives, err = lives.Begin(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("start consensus: %w", err)
 	}
 	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
@@ -103,7 +113,6 @@ func New(cfg Config) (*Node, error) {
 	n.leaderIdx.F = n.askLeaderIndex
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
-	n.rpc.Start()
 	n.electAtOnce()
 	n.wg.Go(func() { n.watchLeadership(notify) })
 	n.wg.Go(n.housekeep)
@@ -129,6 +138,8 @@ func (n *Node) open(notify chan<- bool) (err error) {
 			n.rpc.Close()
 		}
 	}()
+	n.rpc.Handle(methodSelf, n.onSelf) // before anything else: nodes that start together ask each other
+	n.rpc.Start()
 	if err = n.alone(); err != nil {
 		return err
 	}
@@ -177,6 +188,12 @@ func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) 
 	}
 	if !old && started && want == demandLog {
 		return fmt.Errorf("%w: all of them; this node has run before", logstore.ErrLost)
+	}
+	if want == demandLog {
+		last, err := n.store.LastIndex()
+		if err := errors.Join(err, n.succeeds(max(last, newest))); err != nil {
+			return err
+		}
 	}
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
 	return n.startRaft(rc, old || started)
@@ -355,6 +372,7 @@ func (n *Node) housekeep() {
 		case <-tick.C:
 		}
 		n.gate.Check()
+		n.fence(n.knownOf(n.id))
 		if i%5 == 0 {
 			n.cfg.Transport.Sweep()
 			if m, ok := n.fsm.Member(n.id); ok && m.Removed && n.removed.CompareAndSwap(false, true) {
