@@ -158,6 +158,9 @@ type listener struct {
 	server *http.Server
 	addr   net.Addr
 	front  atomic.Pointer[http.Handler]
+
+	requestsCtx context.Context //nolint:containedctx // of all requests of clients
+	giveUp      context.CancelFunc
 }
 
 // Start starts a node and returns once its parts run; Ready tells when it may serve. A
@@ -175,6 +178,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.requestsCtx, n.giveUp = context.WithCancel(context.Background())
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
