@@ -46,7 +46,7 @@ type machine struct {
 	cut     atomic.Bool    // nobody is reached, and nobody heard
 	windows intake.Windows // of entries under way
 	newest  uint32         // version of the state machine; 0: that of the program
-	away    string         // an address that is not reached
+	away    atomic.Pointer[string]      // an address that is not reached
 	fatal   atomic.Pointer[func(error)] // nil: the test fails
 
 	tr   *transport.Transport
@@ -105,7 +105,10 @@ func (m *machine) open() {
 	var err error
 	m.tr, err = transport.New(transport.Config{
 		Listen: m.listen, Identity: m.id.Certificate, Roots: m.id.Roots, ClusterID: m.id.Cluster,
-		Reach: func(addr string) bool { return !m.cut.Load() && (m.away == "" || addr != m.away) },
+		Reach: func(addr string) bool {
+			away := m.away.Load()
+			return !m.cut.Load() && (away == nil || addr != *away)
+		},
 	})
 	if err != nil {
 		m.t.Fatal(err)

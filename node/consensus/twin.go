@@ -52,12 +52,16 @@ func (n *Node) onSelf(_ context.Context, peerID string, _ []byte) ([]byte, error
 func (n *Node) alone() error {
 	ctx, cancel := context.WithTimeout(n.ctx, introduceWait)
 	defer cancel()
-	if at := n.tableAddress(n.id); at != "" && at != n.cfg.Transport.Addr() {
-		if k, err := readKnown(n.rpc.CallAt(ctx, at, methodSelf, nil)); err == nil && k.Node == n.id {
-			return twin("it answers at " + at)
-		}
+	asked := make(chan known, 1)
+	go func() { asked <- n.ask(ctx) }()
+	at, there := n.tableAddress(n.id), false
+	if at != "" && at != n.cfg.Transport.Addr() {
+		k, err := readKnown(n.rpc.CallAt(ctx, at, methodSelf, nil))
+		there = err == nil && k.Node == n.id
 	}
-	n.past = n.ask(ctx)
+	if n.past = <-asked; there {
+		return twin("it answers at " + at)
+	}
 	return nil
 }
 

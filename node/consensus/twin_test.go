@@ -89,7 +89,8 @@ func twinOf(t *testing.T, m *machine, dir string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	z := &machine{t: t, name: m.name, dir: dir, listen: freeAddr(t), kek: kek, away: m.listen}
+	z := &machine{t: t, name: m.name, dir: dir, listen: freeAddr(t), kek: kek}
+	z.away.Store(&m.listen)
 	t.Cleanup(func() { z.stop(false) })
 	return z
 }
@@ -173,7 +174,7 @@ func TestTwin_Own(t *testing.T) {
 func TestTwin_Fenced(t *testing.T) {
 	t.Parallel()
 	ms := founded(t)
-	_, x, y := apart(t, ms)
+	l, x, y := apart(t, ms)
 	y.begin()
 	y.stop(true)
 	dir := copyOf(t, y)
@@ -182,14 +183,19 @@ func TestTwin_Fenced(t *testing.T) {
 	ended := y.ends()
 	y.begin()
 	y.cut.Store(true)
+	l.away.Store(&y.listen)
+	x.away.Store(&y.listen)
+	eventually(t, "it hears nobody", func() bool { return !y.node.HasLeader() })
 	z := twinOf(t, y, dir)
-	z.restart() // the cluster does not hear y any more
+	z.restart()
 	ready(t, z)
 	z.begin()
 	if len(ended) != 0 {
 		t.Fatalf("it ends before it can know: %v", <-ended)
 	}
 	y.cut.Store(false)
+	l.away.Store(nil)
+	x.away.Store(nil)
 	y.later.Add(int64(time.Minute)) // without a leader
 	if err := <-ended; !errors.Is(err, consensus.ErrTwin) {
 		t.Errorf("the older process ends with %v, want ErrTwin", err)
