@@ -361,7 +361,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: clock.Now, log: n.log, registry: n.registry,
-		life: n.consensus.Life(), estranged: n.consensus.Estranged(), took: n.consensus.Opened,
+		life: n.consensus.Life(), estranged: n.consensus.Estranged(), took: n.consensus.Opened, had: n.consensus.Had, written: n.journal.Last(),
 	}
 	n.money.start()
 	return nil

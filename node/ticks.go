@@ -47,10 +47,12 @@ type money struct {
 
 	registry prometheus.Registerer
 
-	life      uint64 // of this process
-	estranged uint64 // the last epoch of which the journal may lack what was spent; 0: none
-	took      func() // told that this process has opened an epoch
-	mine      bool   // it has; owned by run
+	life      uint64                 // of this process
+	estranged uint64                 // the last epoch of which the journal may lack what was spent; 0: none
+	had       func(life uint64) bool // whether a process with the life was started from this data folder
+	written   uint64                 // the last record of the journal when this process began
+	took      func()                 // told that this process has opened an epoch
+	mine      bool                   // it has; owned by run
 
 	opened atomic.Bool // an epoch of this process has been applied
 	cancel context.CancelFunc
@@ -121,6 +123,9 @@ func (m *money) openEpoch(ctx context.Context) error {
 	}
 	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.OpenEpoch{Node: m.nodeID, Life: m.life, After: before.Epoch}); err != nil {
 		return err
+	}
+	if !m.mine && before.Epoch != 0 && (before.Covered > m.written || before.Life != 0 && !m.had(before.Life)) {
+		m.estranged = max(m.estranged, before.Epoch)
 	}
 	m.mine = true
 	m.took()

@@ -42,10 +42,10 @@ type machine struct {
 	log     *slog.Logger // nil: discard
 	role    string
 	seeds   []string
-	full    atomic.Bool    // its disk
-	cut     atomic.Bool    // nobody is reached, and nobody heard
-	windows intake.Windows // of entries under way
-	newest  uint32         // version of the state machine; 0: that of the program
+	full    atomic.Bool                 // its disk
+	cut     atomic.Bool                 // nobody is reached, and nobody heard
+	windows intake.Windows              // of entries under way
+	newest  uint32                      // version of the state machine; 0: that of the program
 	away    atomic.Pointer[string]      // an address that is not reached
 	fatal   atomic.Pointer[func(error)] // nil: the test fails
 

@@ -65,6 +65,8 @@ type Node struct {
 	settled    atomic.Uint64 // the last term in which this leader has committed an entry
 	lives      *lives.Lives
 	past       known         // what the others knew of this node before it started
+	start      uint64        // the last entry that the data folder had then
+	unheard    bool          // none of the others answered
 	estranged  uint64        // see Estranged
 	opened     atomic.Uint64 // the newest epoch that this process has opened; 0: none
 	fenced     atomic.Bool   // this process must end: another has begun after it, or its folder is an old one
@@ -125,6 +127,9 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.serveJoins)
 	n.wg.Go(n.serveStates)
 	n.wg.Go(n.introduce)
+	if n.unheard {
+		n.wg.Go(n.firstAnswer)
+	}
 	return n, nil
 }
 
@@ -191,7 +196,8 @@ func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) 
 	}
 	if want == demandLog {
 		last, err := n.store.LastIndex()
-		if err := errors.Join(err, n.succeeds(max(last, newest))); err != nil {
+		n.start = max(last, newest)
+		if err := errors.Join(err, n.succeeds(n.start)); err != nil {
 			return err
 		}
 	}
@@ -223,6 +229,10 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 	logs, err := raft.NewLogCache(512, n.store)
 	if err != nil {
 		return err
+	}
+	if old && n.past.Node == "" && len(n.others()) > 0 {
+		n.unheard = true
+		n.trans.HoldVotes(true)
 	}
 	n.machine = gate.NewMachine(n.fsm, n.gate)
 	if n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans); err == nil {

@@ -17,7 +17,10 @@ const (
 
 	twinWait  = 3 * time.Second // in which a process that runs is heard at least twice, see Config.TwinWait
 	twinPause = 250 * time.Millisecond
-	lonelyFor = time.Second // without a leader, before a node asks whether another process took its place
+	fenceEach = 4 // turns of introduce
+
+	answerWait  = 300 * time.Millisecond
+	answerPause = 50 * time.Millisecond
 )
 
 // ErrTwin says that another process runs as this node: the data folder is a copy, or the machine is.
@@ -70,7 +73,7 @@ func twin(by string) error {
 	return fmt.Errorf("%w: %s. One of the two data folders is a copy: remove it, and join that machine as a new node with an empty folder", ErrTwin, by)
 }
 
-// ask returns the newest that the other nodes know of this one, all asked at once; the zero known if nobody answers.
+// ask returns the newest that the other nodes know of this one, all asked at once; without a Node if nobody answers.
 func (n *Node) ask(ctx context.Context) (newest known) {
 	var (
 		mu sync.Mutex // guards newest
@@ -83,7 +86,7 @@ func (n *Node) ask(ctx context.Context) (newest known) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if k.newer(newest) {
+		if newest.Node == "" || k.newer(newest) {
 			newest = k
 		}
 	}
@@ -147,6 +150,9 @@ func (n *Node) ticks() bool {
 // Life is the number of this process among those of the node.
 func (n *Node) Life() uint64 { return n.lives.Own }
 
+// Had says whether a process of this node that was started from this data folder had the life.
+func (n *Node) Had(life uint64) bool { return n.lives.Had(life) }
+
 // Estranged is the last epoch of which a process of this node may have written what this data folder does not have; 0: none.
 func (n *Node) Estranged() uint64 { return n.estranged }
 
@@ -170,17 +176,30 @@ func (n *Node) fence(k known) {
 	}
 }
 
-// askFence asks the others whether another process has taken this one's place: without a leader its own state does not tell. If
-// nobody could be asked when it started, an old data folder is found now; the next start does what is to be done about it.
+// askFence asks the others whether another process has taken this one's place: what they send may reach that one alone, so that its
+// own state does not tell.
 func (n *Node) askFence() {
 	ctx, cancel := context.WithTimeout(n.ctx, introduceWait)
 	defer cancel()
-	k := n.ask(ctx)
-	n.fence(k)
-	if n.past.Epoch != 0 || n.opened.Load() != 0 {
+	n.fence(n.ask(ctx))
+}
+
+// firstAnswer waits for the first of the others to answer, if none did before this node started, and only then lets it vote. An old
+// data folder that is found now is dealt with by the next start.
+func (n *Node) firstAnswer() {
+	defer n.trans.HoldVotes(false)
+	for n.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(n.ctx, answerWait)
+		k := n.ask(ctx)
+		cancel()
+		if k.Node == "" {
+			pause(n.ctx, answerPause)
+			continue
+		}
+		if err := n.older(k, n.start); err != nil && n.fenced.CompareAndSwap(false, true) {
+			n.cfg.Fatal(err)
+			<-n.ctx.Done() // it does not vote
+		}
 		return
-	}
-	if err := n.older(k, n.raft.LastIndex()); err != nil && n.fenced.CompareAndSwap(false, true) {
-		n.cfg.Fatal(err)
 	}
 }
