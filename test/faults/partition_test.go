@@ -244,6 +244,21 @@ func TestKeys_RevokedBehindAPartition(t *testing.T) {
 			return c.Chat(i, goneSecret) == 200 && c.Chat(i, lateSecret) == 200 && c.Chat(i, goodSecret) == 200
 		})
 	}
+	known := time.Now().Add(200 * time.Millisecond)
+	c.Await("every node has told that it knows the setting", 5*time.Second, func() bool {
+		var all struct {
+			Members []struct {
+				LastTick time.Time `json:"last_tick"`
+			}
+		}
+		c.Admin(0, http.MethodGet, "/api/v1/cluster", nil, &all)
+		for _, m := range all.Members {
+			if m.LastTick.Before(known) {
+				return false
+			}
+		}
+		return len(all.Members) == len(c.Nodes)
+	})
 	cutAt := time.Now()
 	c.Mute(node)
 	c.Deafen(node)
