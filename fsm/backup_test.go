@@ -119,7 +119,24 @@ func TestBackup_SameCluster(t *testing.T) {
 	h.replay(id, epoch1)
 }
 
-// replay is what the nodes do after the restore of the test before.
+// The epochs of a restored state are nobody's: a process that runs is not to think that an earlier one has begun after it.
+func TestBackup_Processes(t *testing.T) {
+	t.Parallel()
+	h, _ := budgeted(t, resource.Terms{USD: 800}, resource.Window{}, "n1", "n2")
+	h.doAs(node("n1"), fsm.OpenEpoch{Node: "n1", Life: 9})
+	b := h.receive(h.snapshot())
+	h.doAs(node("n1"), fsm.OpenEpoch{Node: "n1", Life: 10})
+	h.doAs(node("n2"), fsm.OpenEpoch{Node: "n2", Life: 11})
+	h.restore(b, fsm.RestoreOptions{})
+	for _, id := range []string{"n1", "n2"} {
+		if n, _ := h.f.Node(id); n.Life != 0 || n.Epoch <= 1<<32 {
+			t.Errorf("%s is in epoch %d of the process %d, want a new one of nobody", id, n.Epoch, n.Life)
+		}
+	}
+	h.verify()
+}
+
+// replay is what the nodes do after the restore of TestBackup_SameCluster.
 func (h *harness) replay(id resource.AccountID, old uint64) {
 	t := h.t
 	stale := fsm.Tick{Node: "n1", Epoch: old, Seq: 3, Spend: []fsm.SpendDelta{{KeyID: "k1", Cost: 1000}}}

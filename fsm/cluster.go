@@ -121,7 +121,10 @@ func (c OpenEpoch) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	n.Start(tx.Index, tx.b.pos.Generation)
+	if c.After != 0 && c.After != n.Epoch {
+		return fmt.Errorf("node %q is in epoch %d, and not in %d: %w", c.Node, n.Epoch, c.After, resource.ErrConflict)
+	}
+	n.Start(tx.Index, tx.b.pos.Generation, c.Life)
 	tx.putNode(c.Node, n)
 	tx.epoch = true
 	return nil

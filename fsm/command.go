@@ -278,7 +278,9 @@ type (
 	// OpenEpoch gives a starting process the next epoch of its node. What the old epoch
 	// held moves to presumed spent.
 	OpenEpoch struct {
-		Node string `json:"node"`
+		Node  string `json:"node"`
+		Life  uint64 `json:"life,omitempty"`  // tells the node's processes apart; 0: not said
+		After uint64 `json:"after,omitempty"` // the newest epoch that its proposer knew: refused after another; 0: not said
 	}
 	// CloseEpoch ends an old epoch whose journal has been settled; Whole drops what
 	// remains presumed of it, else that stays until its window ends.

@@ -155,6 +155,24 @@ func TestMoney_Restart(t *testing.T) {
 	}
 }
 
+// Two processes of one node open epochs: each after the one that it knew, and the state says whose runs.
+func TestMoney_Processes(t *testing.T) {
+	t.Parallel()
+	h, _ := budgeted(t, resource.Terms{USD: 400}, resource.Window{}, "n1")
+	first := h.f.Epoch("n1")
+	h.doAs(node("n1"), fsm.OpenEpoch{Node: "n1", Life: 7, After: first})
+	second := h.f.Epoch("n1")
+	h.refused(node("n1"), fsm.OpenEpoch{Node: "n1", Life: 6, After: first}, resource.ErrConflict) // of a process that is gone, too late
+	if n, _ := h.f.Node("n1"); n.Epoch != second || n.Life != 7 {
+		t.Errorf("got epoch %d of %d, want %d of 7", n.Epoch, n.Life, second)
+	}
+	h.doAs(node("n1"), fsm.OpenEpoch{Node: "n1", Life: 8, After: second})
+	if n, _ := h.f.Node("n1"); n.Epoch != second+1 || n.Life != 8 {
+		t.Errorf("got epoch %d of %d, want %d of 8", n.Epoch, n.Life, second+1)
+	}
+	h.verify()
+}
+
 func TestMoney_Windows(t *testing.T) {
 	t.Parallel()
 	const hour = resource.Time(3600e9)

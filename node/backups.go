@@ -121,7 +121,7 @@ func (s snapshots) List(ctx context.Context) (client.Snapshots, error) {
 	for i := range all {
 		out.Items[i] = s.n.snapshotView(&all[i])
 	}
-	return out, err
+	return out, s.n.noSnapshot("The snapshots were not listed", err)
 }
 
 func (n *Node) snapshotView(e *backup.Entry) client.Snapshot {
@@ -140,18 +140,18 @@ func (s snapshots) Take(ctx context.Context, how client.Run) (client.Snapshot, e
 	}
 	e, err := take(ctx)
 	if err != nil {
-		return client.Snapshot{}, s.n.notKept(err)
+		return client.Snapshot{}, s.n.noSnapshot("The snapshot was not made", err)
 	}
 	return s.n.snapshotView(&e), nil
 }
 
-// notKept tells the operator, who can mend it, why a backup could not be made or kept.
-func (n *Node) notKept(err error) error {
-	if resource.Code(err) != "" {
+// noSnapshot tells the operator, who can mend it, what could not be done with backups, and why.
+func (n *Node) noSnapshot(what string, err error) error {
+	if err == nil || resource.Code(err) != "" {
 		return err
 	}
-	n.log.Error("a backup was not made", "error", err)
-	return &llm.Error{Kind: llm.Unavailable, Code: "snapshot_failed", Message: "The snapshot was not made: " + err.Error()}
+	n.log.Error("a disk or a store of backups fails", "what", what, "error", err)
+	return &llm.Error{Kind: llm.Unavailable, Code: "snapshot_failed", Message: what + ": " + err.Error()}
 }
 
 // Open implements adminapi.Snapshots.
@@ -163,7 +163,7 @@ func (s snapshots) Open(ctx context.Context, name string) (adminapi.SnapshotFile
 	} else {
 		out.Body, out.Size, err = s.n.backups.Open(ctx, name)
 	}
-	return out, err
+	return out, s.n.noSnapshot("The snapshot was not opened", err)
 }
 
 // Restore implements adminapi.Snapshots.

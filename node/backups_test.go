@@ -372,6 +372,7 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case b.shut:
 		http.Error(w, "<Error><Code>SlowDown</Code><Message>later</Message></Error>", http.StatusServiceUnavailable)
 	case r.Method == http.MethodPut:
+		w.Header().Set("ETag", `"1"`)
 		b.objects[key] = body
 	case r.Method == http.MethodDelete:
 		delete(b.objects, key)

@@ -263,10 +263,13 @@ func (n *Node) founded() {
 	}
 }
 
-// exit ends the process as a supervisor expects of one that must be started again.
+// exit ends the process as a supervisor expects of one that must be started again, or, if another runs as this node, must not be.
 func exit(log *slog.Logger) func(error) {
 	return func(err error) {
 		log.Error("this node cannot go on", "error", err)
+		if errors.Is(err, consensus.ErrTwin) {
+			os.Exit(78)
+		}
 		os.Exit(75)
 	}
 }

@@ -72,7 +72,7 @@ type Config struct {
 
 	Version string       // of the program
 	Exe     string       // binary that serves the shipped plugins; "": this one
-	Fatal   func(error)  // the process must exit with status 75; nil: it does
+	Fatal   func(error)  // the process must exit, with status 78 for consensus.ErrTwin, else 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
 
 	Proxy                *egress.Options // for all that this node dials over HTTP; nil: none

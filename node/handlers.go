@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/keyservice"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -104,6 +105,9 @@ func (n *Node) waitIndex(ctx context.Context, generation, index uint64) error {
 func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
 	if strings.HasPrefix(plaintext, secret.SealedPrefix) {
 		return nil, &resource.Invalid{Field: field, Reason: "is what conclave secret seal made for a node's environment or file; give the secret itself, or apply the node's own file on the node"}
+	}
+	if keyservice.Sealed(plaintext) {
+		return nil, &resource.Invalid{Field: field, Reason: "is what a key service has sealed for a node's environment or file; give the secret itself, or apply the node's own file on the node"}
 	}
 	return n.keys.Seal(secret.New(plaintext), kind, id, field)
 }

@@ -181,3 +181,33 @@ func TestLife_Divergence(t *testing.T) {
 		return false
 	})
 }
+
+// TestLife_DrainEnds stops a node on which a stream lasts longer than drain_timeout: its client is told, and the request has a row.
+func TestLife_DrainEnds(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{
+		Mock: mock.Config{Chunks: 1000, ChunkDelay: 50 * time.Millisecond},
+		Edit: func(_ int, cfg *node.Config) { cfg.DrainTimeout = 200 * time.Millisecond },
+	}.Start(t, 1)
+	n := c.Nodes[0]
+	k := c.Key(0, fields{"name": "k"})
+	s := n.Stream(k.Secret, fields{"max_tokens": 1000})
+	defer s.Close()
+	if s.Next() == "" {
+		t.Fatal("the stream does not begin")
+	}
+	rest := make(chan string, 1)
+	go func() { rest <- s.Rest() }()
+	n.Stop()
+	if got := <-rest; !strings.Contains(got, "conclave_given_up") || strings.Contains(got, "[DONE]") {
+		t.Errorf("the stream ends without a word: %.500s", got[max(0, len(got)-500):])
+	}
+	n.Start()
+	var page struct {
+		Items []json.RawMessage
+	}
+	c.Await("the request has a row", func() bool {
+		status, body := n.Do("GET", "/api/v1/requests?limit=10", nodetest.MasterKey, nil)
+		return status == 200 && json.Unmarshal(body, &page) == nil && len(page.Items) > 0
+	})
+}

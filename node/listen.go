@@ -23,6 +23,7 @@ const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10
+	lastWords     = 2 * time.Second // for requests that have not ended in time to tell their clients
 )
 
 // startListener opens the client port. Until the rest is built, it answers liveness and
@@ -47,7 +48,7 @@ func (n *Node) startListener(ctx context.Context) error {
 	n.server = &http.Server{
 		Handler:           http.HandlerFunc(n.handle),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: protocols,
-		ConnState: n.countConnections(),
+		ConnState: n.countConnections(), BaseContext: func(net.Listener) context.Context { return n.requestsCtx },
 	}
 	n.wg.Go(func() {
 		if err := n.serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -138,22 +139,29 @@ func (n *Node) startHandlers(context.Context) error {
 }
 
 // stopListener refuses new requests and waits for those in flight, as far as ctx and the
-// drain time-out allow; then it cuts them.
+// drain time-out allow; then it gives them up: their clients are told so, and they are charged.
 func (n *Node) stopListener(ctx context.Context) error {
 	if n.server == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
 	var others sync.WaitGroup // what is under way and is no request of the server's
 	defer others.Wait()
 	if n.data != nil {
-		others.Go(func() { n.data.Stop(ctx) }) // sessions
-		others.Go(func() { n.batches.Stop(ctx) })
+		others.Go(func() { n.data.Stop(drain) }) // sessions
+		others.Go(func() { n.batches.Stop(drain) })
 	}
-	if err := n.server.Shutdown(ctx); err != nil {
-		n.log.Warn("requests are cut at the stop", "error", err)
-		return n.server.Close()
+	err := n.server.Shutdown(drain)
+	if err == nil {
+		return nil
 	}
-	return nil
+	n.log.Warn("requests are given up at the stop", "requests", n.inFlight.Load(), "error", err)
+	n.giveUp()
+	last, cancel := context.WithTimeout(ctx, lastWords)
+	defer cancel()
+	if n.server.Shutdown(last) == nil {
+		return nil
+	}
+	return n.server.Close()
 }

@@ -158,6 +158,9 @@ type listener struct {
 	server *http.Server
 	addr   net.Addr
 	front  atomic.Pointer[http.Handler]
+
+	requestsCtx context.Context //nolint:containedctx // of all requests of clients
+	giveUp      context.CancelFunc
 }
 
 // Start starts a node and returns once its parts run; Ready tells when it may serve. A
@@ -175,6 +178,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.requestsCtx, n.giveUp = context.WithCancel(context.Background())
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
@@ -357,6 +361,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: clock.Now, log: n.log, registry: n.registry,
+		life: n.consensus.Life(), estranged: n.consensus.Estranged(), took: n.consensus.Opened, had: n.consensus.Had, written: n.journal.Last(),
 	}
 	n.money.start()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,16 @@ func TestRecover(t *testing.T) {
 			_, body := survivor.Do("GET", "/api/v1/audit?action=recover", nodetest.MasterKey, nil)
 			return bytes.Contains(body, []byte(`"recover"`))
 		})
+	}
+	other, err := recovery.Open(recovery.Config{Dir: c.Nodes[1].Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Meet(t.Context()); !errors.Is(err, recovery.ErrAlive) || !strings.Contains(err.Error(), "goes on at "+survivor.Address+" without this node") {
+		t.Errorf("a recovery of another node afterwards: got %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
 	}
 	joined := c.Join()
 	c.Await("a new node serves", func() bool {

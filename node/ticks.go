@@ -22,6 +22,9 @@ import (
 
 const epochRetry = 200 * time.Millisecond
 
+// errReplaced says that another process of this node has opened an epoch after this one, which is about to end.
+var errReplaced = errors.New("another process of this node has opened an epoch since")
+
 // proposer commits commands.
 type proposer interface {
 	Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error)
@@ -43,6 +46,13 @@ type money struct {
 	log     *slog.Logger
 
 	registry prometheus.Registerer
+
+	life      uint64                 // of this process
+	estranged uint64                 // the last epoch of which the journal may lack what was spent; 0: none
+	had       func(life uint64) bool // whether a process with the life was started from this data folder
+	written   uint64                 // the last record of the journal when this process began
+	took      func()                 // told that this process has opened an epoch
+	mine      bool                   // it has; owned by run
 
 	opened atomic.Bool // an epoch of this process has been applied
 	cancel context.CancelFunc
@@ -103,15 +113,28 @@ func (m *money) run(ctx context.Context) {
 }
 
 // openEpoch takes a new epoch for this process. Until it is applied here the leases are
-// void: whatever the last process held is presumed spent until its journal is settled.
+// void: whatever the last process held is presumed spent until its journal is settled. A process that has had an epoch takes none
+// from another one, which has begun after it.
 func (m *money) openEpoch(ctx context.Context) error {
 	m.budgets.Void()
-	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.OpenEpoch{Node: m.nodeID}); err != nil {
+	before, _ := m.state.Node(m.nodeID)
+	if m.mine && before.Life != 0 && before.Life != m.life {
+		return errReplaced
+	}
+	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.OpenEpoch{Node: m.nodeID, Life: m.life, After: before.Epoch}); err != nil {
 		return err
 	}
+	if !m.mine && before.Epoch != 0 && (before.Covered > m.written || before.Life != 0 && !m.had(before.Life)) {
+		m.estranged = max(m.estranged, before.Epoch)
+	}
+	m.mine = true
+	m.took()
 	node, ok := m.state.Node(m.nodeID)
-	if !ok || node.Epoch == 0 {
+	switch {
+	case !ok || node.Epoch == 0:
 		return errors.New("the node is not registered yet")
+	case node.Life != m.life:
+		return errReplaced
 	}
 	if err := m.ticker.Begin(node.Epoch, node.Covered); err != nil {
 		return err
@@ -137,7 +160,7 @@ func (m *money) settled(epoch uint64) {
 }
 
 // closeEpochs ends the epochs of earlier processes. What they still hold is dropped only if
-// the journal is known to be whole. In a state that was restored meanwhile another epoch runs, and what was settled
+// the journal is known to be whole, and this data folder the one that all processes had. In a state that was restored meanwhile another epoch runs, and what was settled
 // in the one before may be lacking.
 func (m *money) closeEpochs(ctx context.Context) error {
 	node, ok := m.state.Node(m.nodeID)
@@ -149,7 +172,8 @@ func (m *money) closeEpochs(ctx context.Context) error {
 		if old.Closed {
 			continue
 		}
-		cmd := fsm.CloseEpoch{Node: m.nodeID, Epoch: old.Epoch, Whole: m.journal.Whole(old.Epoch), By: by}
+		whole := old.Epoch > m.estranged && m.journal.Whole(old.Epoch)
+		cmd := fsm.CloseEpoch{Node: m.nodeID, Epoch: old.Epoch, Whole: whole, By: by}
 		if _, err := m.propose.Propose(ctx, m.actor(), "", cmd); errors.Is(err, resource.ErrConflict) {
 			return nil // another epoch runs now
 		} else if err != nil {

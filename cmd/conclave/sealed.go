@@ -186,7 +186,7 @@ func (o *opener) file(ctx context.Context, n *config.Node, r *config.Resources) 
 func openResources(ctx context.Context, file string, r *config.Resources) error {
 	sealed := false
 	_ = r.EachSecret(func(s config.Secret) (config.Secret, error) { // there is no error
-		sealed = sealed || strings.HasPrefix(s.Reveal(), secret.SealedPrefix) || keyservice.Location(s.Reveal())
+		sealed = sealed || strings.HasPrefix(s.Reveal(), secret.SealedPrefix) || keyservice.Sealed(s.Reveal())
 		return s, nil
 	})
 	if !sealed {

@@ -100,6 +100,16 @@ pass_through_endpoint "p" {
 	if got := file.Resources.Callbacks[0].Secrets["headers.Authorization"]; got != "sk-master-secret" {
 		t.Errorf("applied: the callback's secret is %q", got)
 	}
+	// One that a key service has sealed is never taken for the secret itself.
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_REGION_NAME", "")
+	write(node + "credential \"c\" {\n  provider = \"openai\"\n  api_key = \"aws_kms/AAAABBBB\"\n}\n")
+	if file, err = load.File(path, os.LookupEnv); err != nil {
+		t.Fatal(err)
+	}
+	if err := openResources(t.Context(), path, &file.Resources); err == nil || !strings.Contains(err.Error(), "a.hcl:6:") || strings.Contains(err.Error(), "AAAABBBB") {
+		t.Errorf("a value that a key service has sealed, and no service to ask: got %v, want an error that names the credential", err)
+	}
 	write("credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + sealed + "\"\n}\n")
 	if file, err = load.File(path, os.LookupEnv); err != nil {
 		t.Fatal(err)

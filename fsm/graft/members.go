@@ -109,7 +109,7 @@ func (g *graft) newcomer(present *money.Node, rows money.Nodes) *money.Node {
 // end gives a living node an epoch that none of its processes has ever had, so that each opens
 // one of its own.
 func (e *editor) end(n *money.Node) {
-	n.Epoch = max(n.Epoch, e.pos.Generation<<32) + 1
+	n.Epoch, n.Life = max(n.Epoch, e.pos.Generation<<32)+1, 0
 	n.Seq, n.To = 0, 0
 }
 

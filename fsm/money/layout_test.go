@@ -38,6 +38,17 @@ var layouts = []struct {
 		},
 	},
 	{
+		"node with a life",
+		(&money.Node{Ordinal: 1, Epoch: 2, Hash: make([]byte, 16), Old: []money.OldEpoch{{Epoch: 1}}, Life: 9}).Encode(),
+		func(b []byte) ([]byte, error) {
+			n, err := money.ParseNode(b)
+			if err != nil {
+				return nil, err
+			}
+			return n.Encode(), nil
+		},
+	},
+	{
 		"names",
 		money.Names{Customers: 1, Tags: 2}.Encode(),
 		func(b []byte) ([]byte, error) {

@@ -62,7 +62,7 @@ func TestAccount_Epochs(t *testing.T) {
 	a := &money.Account{Limit: 100, Overdraft: 10}
 	a.Grant(n, 20, 0, nodes, 0)
 	a.Settle(n, 1, 5)
-	n.Start(9, 0)
+	n.Start(9, 0, 0)
 	if s := a.Sums(nodes); s.Presumed != 15 || s.Live != 0 {
 		t.Errorf("after the crash: got %+v", s)
 	}

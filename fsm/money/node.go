@@ -24,6 +24,7 @@ type Node struct {
 	Generation uint64 // the node has replayed its journal in; below the state's: nothing is granted
 	Hash       []byte // nil or 16 bytes
 	Old        []OldEpoch
+	Life       uint64 // which of the node's processes has opened Epoch, as it says itself; 0: it does not, or none has
 }
 
 // OldEpoch is an epoch whose holdings are presumed spent.
@@ -50,11 +51,11 @@ func (n *Node) Retire(index uint64) {
 	}
 }
 
-// Start retires the running epoch and starts the next, in a generation. The counter starts
+// Start retires the running epoch and starts the next, of the process with the life, in a generation. The counter starts
 // anew in each generation, above all that the generations before may have used.
-func (n *Node) Start(index, generation uint64) {
+func (n *Node) Start(index, generation, life uint64) {
 	n.Retire(index)
-	n.Epoch = max(n.Epoch, generation<<32) + 1
+	n.Epoch, n.Life = max(n.Epoch, generation<<32)+1, life
 	n.Seq, n.To = 0, 0
 	n.replayed(generation)
 }
@@ -156,6 +157,7 @@ func (ns Nodes) Frozen(generation uint64) bool {
 const (
 	nodeFixed    = 2 + 1 + 7*8 + 16 + 2
 	oldEpochSize = 3*8 + 1
+	lifeSize     = 8 // at the end, if there is one
 )
 
 // Encode gives the row's bytes.
@@ -180,13 +182,21 @@ func (n *Node) Encode() []byte {
 		}
 		b = append(b, kept)
 	}
+	if n.Life != 0 {
+		b = binary.BigEndian.AppendUint64(b, n.Life)
+	}
 	return b
 }
 
 // ParseNode reads what Encode gave.
 func ParseNode(b []byte) (*Node, error) {
-	if len(b) < nodeFixed || len(b) != nodeFixed+int(binary.BigEndian.Uint16(b[75:]))*oldEpochSize {
-		return nil, fmt.Errorf("node of %d bytes: %w", len(b), frame.ErrDamaged)
+	damaged := fmt.Errorf("node of %d bytes: %w", len(b), frame.ErrDamaged)
+	if len(b) < nodeFixed {
+		return nil, damaged
+	}
+	life := nodeFixed + int(binary.BigEndian.Uint16(b[75:]))*oldEpochSize // where it begins
+	if len(b) != life && len(b) != life+lifeSize {
+		return nil, damaged
 	}
 	u := func(i int) uint64 { return binary.BigEndian.Uint64(b[3+8*i:]) }
 	n := &Node{
@@ -194,7 +204,12 @@ func ParseNode(b []byte) (*Node, error) {
 		Epoch: u(0), Seq: u(1), To: u(2), At: resource.Time(u(3)), Applied: u(4),
 		Clock: resource.Time(u(5)), Generation: u(6), Hash: slices.Clone(b[59:75]),
 	}
-	for r := b[nodeFixed:]; len(r) > 0; r = r[oldEpochSize:] {
+	if len(b) > life {
+		if n.Life = binary.BigEndian.Uint64(b[life:]); n.Life == 0 {
+			return nil, damaged
+		}
+	}
+	for r := b[nodeFixed:life]; len(r) > 0; r = r[oldEpochSize:] {
 		n.Old = append(n.Old, OldEpoch{
 			Epoch: binary.BigEndian.Uint64(r), To: binary.BigEndian.Uint64(r[8:]),
 			Ended: binary.BigEndian.Uint64(r[16:]), Kept: r[24] == 1,

@@ -137,6 +137,7 @@ func (s *State) LastTick(node string) (epoch, seq uint64, at resource.Time, appl
 // NodeState is what the state knows of a node's journal and ticks.
 type NodeState struct {
 	Epoch      uint64
+	Life       uint64        // of the process that has opened it; 0: not known
 	Seq        uint64        // of the last tick of the epoch
 	To         uint64        // last journal record that the epoch's ticks covered
 	Covered    uint64        // that any epoch's did
@@ -163,7 +164,7 @@ func (s *State) Node(id string) (NodeState, bool) {
 		return NodeState{}, false
 	}
 	out := NodeState{
-		Epoch: n.Epoch, Seq: n.Seq, To: n.To, Covered: n.Covered(), At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
+		Epoch: n.Epoch, Life: n.Life, Seq: n.Seq, To: n.To, Covered: n.Covered(), At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
 		Clock: n.Clock, Generation: n.Generation, Removed: n.Removed,
 	}
 	for _, o := range n.Old {

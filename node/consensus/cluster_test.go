@@ -42,10 +42,12 @@ type machine struct {
 	log     *slog.Logger // nil: discard
 	role    string
 	seeds   []string
-	full    atomic.Bool    // its disk
-	cut     atomic.Bool    // nobody is reached, and nobody heard
-	windows intake.Windows // of entries under way
-	newest  uint32         // version of the state machine; 0: that of the program
+	full    atomic.Bool                 // its disk
+	cut     atomic.Bool                 // nobody is reached, and nobody heard
+	windows intake.Windows              // of entries under way
+	newest  uint32                      // version of the state machine; 0: that of the program
+	away    atomic.Pointer[string]      // an address that is not reached
+	fatal   atomic.Pointer[func(error)] // nil: the test fails
 
 	tr   *transport.Transport
 	fsm  *fsm.FSM
@@ -74,15 +76,27 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	}
 	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch, FSMVersion: m.newest})
 	must()
-	m.node, err = consensus.New(consensus.Config{
-		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
-		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest, Intake: m.windows,
-		Boot:  func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
-		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
-		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
-	})
+	m.node, err = consensus.New(m.config(log, boot, voters))
 	must()
 	m.up = true
+}
+
+// config is how the machine's node is run.
+func (m *machine) config(log *slog.Logger, boot *fsm.Bootstrap, voters []consensus.Server) consensus.Config {
+	return consensus.Config{
+		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
+		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest, Intake: m.windows,
+		Boot: func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
+		Now:  func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
+		Fatal: func(err error) {
+			if ended := m.fatal.Load(); ended != nil {
+				(*ended)(err)
+				return
+			}
+			m.t.Errorf("%s must exit: %v", m.name, err)
+		},
+		TwinWait: 100 * time.Millisecond,
+	}
 }
 
 // open opens the cluster port.
@@ -91,7 +105,10 @@ func (m *machine) open() {
 	var err error
 	m.tr, err = transport.New(transport.Config{
 		Listen: m.listen, Identity: m.id.Certificate, Roots: m.id.Roots, ClusterID: m.id.Cluster,
-		Reach: func(string) bool { return !m.cut.Load() },
+		Reach: func(addr string) bool {
+			away := m.away.Load()
+			return !m.cut.Load() && (away == nil || addr != *away)
+		},
 	})
 	if err != nil {
 		m.t.Fatal(err)

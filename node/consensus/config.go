@@ -75,7 +75,8 @@ type Config struct {
 
 	Intake     intake.Windows // of entries under way while this node leads; zero: intake.Defaults
 	Multiplier int            // of Raft's timeouts, for slow networks; 0: 1
-	Fatal      func(error)    // the node must exit (status 75) and not go on; nil: it is logged
+	Fatal      func(error)    // the node must exit and not go on, with status 78 for ErrTwin, else 75; nil: it is logged
+	TwinWait   time.Duration  // how long a start on an old data folder looks whether another process runs as this node; 0: 3 s
 
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
@@ -114,6 +115,9 @@ func (c *Config) fill() {
 	}
 	if c.Boot == nil {
 		c.Boot = clock.Boot
+	}
+	if c.TwinWait == 0 {
+		c.TwinWait = twinWait
 	}
 	if c.Now == nil {
 		c.Now = clock.Now

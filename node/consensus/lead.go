@@ -34,7 +34,6 @@ func (n *Node) handlers() {
 	n.rpc.Handle(methodRepair, func(ctx context.Context, _ string, _ []byte) ([]byte, error) { return nil, n.refetch(ctx) })
 	n.rpc.Handle(methodReseat, n.onReseat)
 	n.rpc.Handle(methodIntroduce, n.onIntroduce)
-	n.rpc.Handle(methodSelf, n.onSelf)
 }
 
 // watchLeadership runs the leader's work while this node leads.

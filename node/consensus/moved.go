@@ -51,7 +51,10 @@ func (n *Node) others() []string {
 // leader that it follows: after a change of addresses that is how the nodes find each other.
 func (n *Node) introduce() {
 	lonely := n.cfg.Boot()
-	for ; n.ctx.Err() == nil; pause(n.ctx, introducePace) {
+	for turn := 1; n.ctx.Err() == nil; pause(n.ctx, introducePace) {
+		if turn++; turn%fenceEach == 0 {
+			n.askFence()
+		}
 		if n.HasLeader() && n.caughtUp() {
 			lonely = n.cfg.Boot()
 			if err := n.roster.Keep(n.addresses()); err != nil {

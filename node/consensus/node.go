@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus/gate"
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
+	"github.com/conclave-llm/conclave/node/consensus/lives"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -62,6 +63,13 @@ type Node struct {
 	roster     *roster.Roster
 	since      int64         // Unix nanoseconds of the start
 	settled    atomic.Uint64 // the last term in which this leader has committed an entry
+	lives      *lives.Lives
+	past       known         // what the others knew of this node before it started
+	start      uint64        // the last entry that the data folder had then
+	unheard    bool          // none of the others answered
+	estranged  uint64        // see Estranged
+	opened     atomic.Uint64 // the newest epoch that this process has opened; 0: none
+	fenced     atomic.Bool   // this process must end: another has begun after it, or its folder is an old one
 
 	ctx    context.Context // the life of the node, not of a request
 	cancel context.CancelFunc
@@ -81,6 +89,10 @@ func New(cfg Config) (*Node, error) {
 	}
 	if err := n.renew(clock.Now()); err != nil {
 		return nil, err
+	}
+	var err error
+	if n.lives, err = lives.Begin(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("start consensus: %w", err)
 	}
 	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
@@ -103,7 +115,6 @@ func New(cfg Config) (*Node, error) {
 	n.leaderIdx.F = n.askLeaderIndex
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
-	n.rpc.Start()
 	n.electAtOnce()
 	n.wg.Go(func() { n.watchLeadership(notify) })
 	n.wg.Go(n.housekeep)
@@ -116,6 +127,9 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.serveJoins)
 	n.wg.Go(n.serveStates)
 	n.wg.Go(n.introduce)
+	if n.unheard {
+		n.wg.Go(n.firstAnswer)
+	}
 	return n, nil
 }
 
@@ -129,6 +143,8 @@ func (n *Node) open(notify chan<- bool) (err error) {
 			n.rpc.Close()
 		}
 	}()
+	n.rpc.Handle(methodSelf, n.onSelf) // before anything else: nodes that start together ask each other
+	n.rpc.Start()
 	if err = n.alone(); err != nil {
 		return err
 	}
@@ -178,6 +194,13 @@ func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) 
 	if !old && started && want == demandLog {
 		return fmt.Errorf("%w: all of them; this node has run before", logstore.ErrLost)
 	}
+	if want == demandLog {
+		last, err := n.store.LastIndex()
+		n.start = max(last, newest)
+		if err := errors.Join(err, n.succeeds(n.start)); err != nil {
+			return err
+		}
+	}
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
 	return n.startRaft(rc, old || started)
 }
@@ -206,6 +229,10 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 	logs, err := raft.NewLogCache(512, n.store)
 	if err != nil {
 		return err
+	}
+	if old && n.past.Node == "" && len(n.others()) > 0 {
+		n.unheard = true
+		n.trans.HoldVotes(true)
 	}
 	n.machine = gate.NewMachine(n.fsm, n.gate)
 	if n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans); err == nil {
@@ -355,6 +382,7 @@ func (n *Node) housekeep() {
 		case <-tick.C:
 		}
 		n.gate.Check()
+		n.fence(n.knownOf(n.id))
 		if i%5 == 0 {
 			n.cfg.Transport.Sweep()
 			if m, ok := n.fsm.Member(n.id); ok && m.Removed && n.removed.CompareAndSwap(false, true) {

@@ -101,6 +101,11 @@ var locations = map[string]struct {
 	"azure-kms":     {"azure-kms://NAME.vault.azure.net/keys/NAME", newAzure},
 }
 
+// Sealed says whether a value is one that a key service has sealed, which Open opens.
+func Sealed(value string) bool {
+	return strings.HasPrefix(value, prefixAWS) || strings.HasPrefix(value, prefixGoogle) || strings.HasPrefix(value, prefixAzure)
+}
+
 // Open opens a value that begins with aws_kms/ (by the region in AWS_REGION_NAME or AWS_REGION),
 // gcp_kms/ (by the key in GOOGLE_KMS_RESOURCE_NAME) or azure_kms/ (by the key in
 // AZURE_KEY_VAULT_KEY, NAME.vault.azure.net/keys/NAME); false: it is another value.

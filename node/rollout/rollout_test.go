@@ -127,6 +127,7 @@ func (c *simCluster) register() {
 type simNode struct {
 	c       *simCluster
 	id      string
+	machine string // its platform
 	store   *versions.Store
 	trust   signing.Trust
 	running string
@@ -160,7 +161,7 @@ func newSim(t *testing.T, n int) *simCluster {
 	}
 	for i := range n {
 		id := fmt.Sprint("n", i+1)
-		node := &simNode{c: c, id: id, store: versions.New(t.TempDir()), trust: signing.Trust{c.key.Public()}, running: oldProgram}
+		node := &simNode{c: c, id: id, machine: platform, store: versions.New(t.TempDir()), trust: signing.Trust{c.key.Public()}, running: oldProgram}
 		c.nodes = append(c.nodes, node)
 		by := fsm.Actor{Kind: "node", ID: id}
 		if i == 0 {
@@ -240,7 +241,7 @@ func (c *simCluster) Put(_ context.Context, _ fsm.Actor, _ string, b resource.Bl
 // boot starts the node's process.
 func (n *simNode) boot() {
 	n.runner = New(Config{
-		NodeID: n.id, Platform: platform, Running: n.running, Chosen: n.chosen, Base: oldProgram, Trust: n.trust, Versions: n.store,
+		NodeID: n.id, Platform: n.machine, Running: n.running, Chosen: n.chosen, Base: oldProgram, Trust: n.trust, Versions: n.store,
 		Drain: 10 * time.Second, State: n.c.state, Members: n.c.members, Cluster: n, Blobs: n.c,
 		Prices:  func(context.Context, []byte) error { n.c.prices++; return nil },
 		Plugins: n.c,
@@ -432,6 +433,7 @@ func TestRollout_Bad(t *testing.T) {
 		{"it ails on the second", func(c *simCluster) { c.nodes[2].fate = ails }, "node n3 was ill for 20s", []string{"roll n2", "roll n3", "roll n3", "roll n2"}},
 		{"it ails on the last", func(c *simCluster) { c.nodes[0].fate = ails }, "node n1 was ill for 20s", []string{"roll n2", "roll n3", "roll n1", "roll n1", "roll n3", "roll n2"}},
 		{"the plugins do not come up", func(c *simCluster) { c.register(); c.sick = true }, "node n2: mine does not run", []string{"roll n2", "roll n3", "roll n1", "roll n1", "roll n3", "roll n2"}},
+		{"it is for another machine than the third node is", func(c *simCluster) { c.nodes[2].machine = "linux/arm64"; c.nodes[2].boot() }, "node n3: the bundle has no program for linux/arm64", nil},
 		{"a node does not trust the publisher", func(c *simCluster) { c.nodes[2].trust = nil; c.nodes[2].boot() }, "node n3: the publisher is not trusted", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -473,6 +475,8 @@ func TestBegin_Refused(t *testing.T) {
 		{"a stranger's", func(c *simCluster) []byte { return c.file(stranger) }, nil, "forbidden"},
 		{"nobody is trusted", func(c *simCluster) []byte { return c.file(c.key) }, func(c *simCluster) { c.nodes[0].trust = nil; c.nodes[0].boot() }, "forbidden"},
 		{"a flipped byte", func(c *simCluster) []byte { b := c.file(c.key); b[bytes.Index(b, []byte("new\x00"))] ^= 1; return b }, nil, "invalid"},
+		{"its end is missing", func(c *simCluster) []byte { b := c.file(c.key); return b[:bytes.Index(b, []byte("{}"))] }, nil, "invalid"},
+		{"for another machine", func(c *simCluster) []byte { return c.file(c.key) }, func(c *simCluster) { c.nodes[0].machine = "linux/arm64"; c.nodes[0].boot() }, "invalid"},
 		{"no bundle", func(*simCluster) []byte { return []byte("#!/bin/sh") }, nil, "invalid"},
 		{"plugin_trust refuses a plugin", func(c *simCluster) []byte { c.pack = c.written("2"); return c.file(c.key) }, func(c *simCluster) { c.distrust = true }, "invalid"},
 		{"a plugin that is none", func(c *simCluster) []byte { c.pack = []byte("#!/bin/sh"); return c.file(c.key) }, nil, "invalid"},

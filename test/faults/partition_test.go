@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -243,10 +244,29 @@ func TestKeys_RevokedBehindAPartition(t *testing.T) {
 			return c.Chat(i, goneSecret) == 200 && c.Chat(i, lateSecret) == 200 && c.Chat(i, goodSecret) == 200
 		})
 	}
+	known := time.Now().Add(200 * time.Millisecond)
+	c.Await("every node has told that it knows the setting", 5*time.Second, func() bool {
+		var all struct {
+			Members []struct {
+				LastTick time.Time `json:"last_tick"`
+			}
+		}
+		c.Admin(0, http.MethodGet, "/api/v1/cluster", nil, &all)
+		for _, m := range all.Members {
+			if m.LastTick.Before(known) {
+				return false
+			}
+		}
+		return len(all.Members) == len(c.Nodes)
+	})
 	cutAt := time.Now()
 	c.Mute(node)
 	c.Deafen(node)
-	revoke(c, t, other, gone)
+	receipt := revoke(c, t, other, gone)
+	until, err := time.Parse(time.RFC3339, receipt.Get("x-conclave-pending-until"))
+	if err != nil || receipt.Get("x-conclave-pending") != c.Nodes[node].Name || strings.Contains(receipt.Get("x-conclave-enforced-by"), c.Nodes[node].Name) {
+		t.Errorf("the receipt says %v, want node %s alone pending, and until when", receipt, c.Nodes[node].Name)
+	}
 	chat("a deleted key", leader, goneSecret, http.StatusUnauthorized)
 	chat("a deleted key", other, goneSecret, http.StatusUnauthorized)
 	chat("a key that was deleted elsewhere", node, goneSecret, http.StatusOK)
@@ -254,7 +274,10 @@ func TestKeys_RevokedBehindAPartition(t *testing.T) {
 	c.Await("the node that is cut off serves nobody", 12*time.Second-time.Since(cutAt), func() bool {
 		return c.Chat(node, goneSecret) == http.StatusServiceUnavailable
 	})
-	t.Logf("the node that is cut off served for %s", time.Since(cutAt).Round(time.Millisecond))
+	t.Logf("the node that is cut off served for %s, until %s before the receipt says", time.Since(cutAt).Round(time.Millisecond), time.Until(until).Round(time.Millisecond))
+	if time.Now().After(until.Add(time.Second)) {
+		t.Errorf("it served after %v, by when the receipt says that it would not", until)
+	}
 	chat("a good key", node, goodSecret, http.StatusServiceUnavailable)
 	chat("a good key", other, goodSecret, http.StatusOK)
 	revoke(c, t, leader, late)
@@ -273,9 +296,21 @@ func TestKeys_RevokedBehindAPartition(t *testing.T) {
 	chat("a deleted key", node, lateSecret, http.StatusUnauthorized)
 }
 
-func revoke(c *cluster.Cluster, t *testing.T, node int, id string) {
+// revoke deletes a key, and returns the headers of the answer.
+func revoke(c *cluster.Cluster, t *testing.T, node int, id string) http.Header {
 	t.Helper()
-	if status := c.Admin(node, http.MethodDelete, "/api/v1/keys/"+id, nil, nil); status/100 != 2 {
-		t.Fatalf("delete key: status %d", status)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, c.Nodes[node].URL+"/api/v1/keys/"+id, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
+	req.Header.Set("Authorization", "Bearer "+cluster.MasterKey)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		t.Fatalf("delete key: status %d", res.StatusCode)
+	}
+	return res.Header
 }

@@ -136,3 +136,41 @@ func TestStrangers_Copied(t *testing.T) {
 		t.Errorf("the status: %d", status)
 	}
 }
+
+// TestStrangers_Restored puts an older copy of a node's folder in its place, as who restores its disk from a backup does. The node finds that it
+// has forgotten votes and entries, gives up its vote, and comes back with everything.
+func TestStrangers_Restored(t *testing.T) {
+	c := cluster.Start(t, 3)
+	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
+	at := (c.Leader() + 1) % 3
+	n := c.Nodes[at]
+	n.Stop()
+	old := filepath.Join(t.TempDir(), "old")
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", n.Dir, old).CombinedOutput(); err != nil {
+		t.Fatalf("copy the folder: %v: %s", err, out)
+	}
+	n.Start()
+	n.AwaitReady()
+	tr := startTraffic(c, secret, 1)
+	w := startWriter(t, c)
+	c.Await("some keys are made", 20*time.Second, func() bool { return w.count() > 20 })
+	n.Stop() // and tells what it has spent
+	if err := os.Rename(n.Dir, n.Dir+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(old, n.Dir); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	n.Start()
+	n.AwaitReady()
+	t.Logf("ready %s after its start", time.Since(began).Round(10*time.Millisecond))
+	if log := n.Log(); !strings.Contains(log, "another process has run as this node since") || !strings.Contains(log, "this node begins with an empty log") {
+		t.Error("the old folder was taken for the newest one")
+	}
+	tr.end()
+	w.end(t, c)
+	c.AwaitVoters(3)
+	sameState(t, c)
+	checkSpend(t, c, id, tr)
+}

@@ -100,7 +100,10 @@ func (s *S3) Put(ctx context.Context, name string, from *os.File, size int64) er
 	if err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
 	}
-	return res.Body.Close()
+	if res.Header.Get("ETag") == "" { // as from a console of the store at another port, which answers 200 to everything
+		err = fmt.Errorf("keep snapshot: %s answers as no S3 store does: without an ETag", res.Request.URL.Host)
+	}
+	return errors.Join(err, res.Body.Close())
 }
 
 // Try asks for one name of the bucket, with the credential that Put has.
@@ -122,6 +125,7 @@ func tooLarge(size int64) error {
 
 // listing is a page of a bucket's names.
 type listing struct {
+	XMLName  xml.Name `xml:"ListBucketResult"` // anything else is no list
 	Contents []struct {
 		Key  string `xml:"Key"`
 		Size int64  `xml:"Size"`

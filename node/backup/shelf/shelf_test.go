@@ -55,6 +55,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodPut:
 		s.objects[key] = string(body)
+		w.Header().Set("ETag", `"1"`)
 	case r.Method == http.MethodDelete:
 		delete(s.objects, key)
 		w.WriteHeader(http.StatusNoContent)
@@ -183,4 +184,30 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is taken for %+v", s, i)
 		}
 	})
+}
+
+// A console of a store, at another port, answers 200 to everything: nothing is kept there.
+func TestS3_NoStore(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html><body>Console</body></html>") }))
+	t.Cleanup(server.Close)
+	s := &shelf.S3{URL: server.URL + "/bucket", HTTP: server.Client(), Sign: func(context.Context, *http.Request, string) error { return nil }}
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(path, []byte("a backup"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := s.Put(t.Context(), shelf.Name("c", time.Unix(1, 0), 0, 1), f, 8); err == nil || !strings.Contains(err.Error(), "ETag") {
+		t.Errorf("Put: got %v, want that it is no store", err)
+	}
+	if err := s.Try(t.Context(), 8); err == nil {
+		t.Error("Try: got nil, want that it is no store")
+	}
+	if _, err := s.List(t.Context()); err == nil {
+		t.Error("List: got nil, want that it is no store")
+	}
 }

@@ -25,6 +25,9 @@ const (
 // ErrStalled is what a gated leader's messages end with.
 var ErrStalled = errors.New("this node's disk or state machine is stalled")
 
+// ErrHeld is what votes end with that must not be given or asked for yet.
+var ErrHeld = errors.New("this node does not vote before it has heard of another node")
+
 // Config says how to watch a node.
 type Config struct {
 	Boot      clock.Func

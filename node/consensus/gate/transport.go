@@ -15,6 +15,7 @@ type Transport struct {
 	history History
 	raft    atomic.Pointer[Raft] // see Know
 	reach   reach
+	held    atomic.Bool // see HoldVotes
 	in      chan raft.RPC
 
 	stop chan struct{}
@@ -58,8 +59,18 @@ type Raft struct {
 // Know says whom the transport serves. Until then every message goes through as it is.
 func (t *Transport) Know(r Raft) { t.raft.Store(&r) }
 
-// smooth mends or answers what raft would fall over; true: it is answered.
+// HoldVotes has this node neither give votes nor ask for them, or ends that.
+func (t *Transport) HoldVotes(held bool) { t.held.Store(held) }
+
+// smooth mends or answers what raft would fall over, and what must not be answered yet; true: it is answered.
 func (t *Transport) smooth(rpc raft.RPC) bool {
+	switch rpc.Command.(type) {
+	case *raft.RequestVoteRequest, *raft.RequestPreVoteRequest:
+		if t.held.Load() {
+			rpc.Respond(nil, ErrHeld)
+			return true
+		}
+	}
 	r := t.raft.Load()
 	if r == nil {
 		return false
@@ -117,10 +128,21 @@ func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 
 // RequestPreVote implements raft.WithPreVote.
 func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	if !t.gate.campaigns() {
+	switch {
+	case t.held.Load():
+		return ErrHeld
+	case !t.gate.campaigns():
 		return ErrStalled
 	}
 	return t.NetworkTransport.RequestPreVote(id, target, args, resp)
+}
+
+// RequestVote implements raft.Transport.
+func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	if t.held.Load() {
+		return ErrHeld
+	}
+	return t.NetworkTransport.RequestVote(id, target, args, resp)
 }
 
 // EncodePeer implements raft.Transport: the address alone, without what the

@@ -13,11 +13,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -187,6 +189,8 @@ func (s *Survivor) Meet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, aliveWait)
 	defer cancel()
 	var wg sync.WaitGroup
+	var elsewhere atomic.Pointer[string] // where a cluster goes on without this node
+	pin := transport.Pin(s.identity.Material().CA)
 	for i := range s.Servers {
 		if v := &s.Servers[i]; !v.Self {
 			wg.Go(func() {
@@ -194,10 +198,17 @@ func (s *Survivor) Meet(ctx context.Context) error {
 					v.Alive = true
 					_ = c.Close() // that it is there is all
 				}
+				if errors.Is(join.Standing(ctx, v.Address, pin, s.NodeID), join.ErrRemoved) {
+					v.Alive = true
+					elsewhere.Store(&v.Address)
+				}
 			})
 		}
 	}
 	wg.Wait()
+	if at := elsewhere.Load(); at != nil {
+		return fmt.Errorf("%w: the cluster goes on at %s without this node, which was removed from it, as by a recovery there: join it as a new node, with an empty folder", ErrAlive, *at)
+	}
 	var alive []string
 	votes, voters := 1, 0
 	for _, v := range s.Servers {
