@@ -205,7 +205,7 @@ func (q *Queue) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errNoPlugin):
+		case errors.Is(err, ErrNotRunning):
 			q.sleep(ctx, time.Second, true)
 		case err != nil:
 			q.cfg.Metrics.Failures.WithLabelValues(q.cfg.Name).Inc()
@@ -224,7 +224,7 @@ func (q *Queue) run(ctx context.Context) {
 // note keeps why a delivery failed, until one succeeds or there is nothing to deliver.
 func (q *Queue) note(err error) {
 	why := ""
-	if err != nil && !errors.Is(err, errNoPlugin) {
+	if err != nil && !errors.Is(err, ErrNotRunning) {
 		why = err.Error()
 	}
 	q.last.Store(why)
@@ -259,7 +259,7 @@ func (q *Queue) step(ctx context.Context) (more bool, err error) {
 	}
 	q.lag(records)
 	if plugin == nil {
-		return false, errNoPlugin
+		return false, ErrNotRunning
 	}
 	if len(records) == 0 {
 		more := next > q.mark.Load()
