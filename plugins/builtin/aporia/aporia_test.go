@@ -78,8 +78,11 @@ func TestAporia(t *testing.T) {
 func TestAporia_Asked(t *testing.T) {
 	t.Parallel()
 	var got struct {
-		Messages []struct{ Role, Content string }
-		Response string
+		Messages []struct {
+			Role    string `json:"role"`
+			Content string `json:"content"`
+		} `json:"messages"`
+		Response string `json:"response"`
 		Target   string `json:"validation_target"`
 	}
 	g := servicetest.Configured(t, &aporia.Aporia{}, config(servicetest.Start(t, func(w http.ResponseWriter, r *http.Request) {
