@@ -118,7 +118,7 @@ type Queue struct {
 	wg     sync.WaitGroup
 }
 
-// NewQueue reads the mark and starts the queue. An unreadable mark counts as none.
+// NewQueue reads the mark, or writes the first one, and starts the queue. A damaged mark counts as 0.
 func NewQueue(cfg QueueConfig) (*Queue, error) {
 	cfg.Batch = cmp.Or(cfg.Batch, 500)
 	cfg.Poll = cmp.Or(cfg.Poll, 200*time.Millisecond)
@@ -135,6 +135,9 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	switch {
 	case errors.Is(err, errNoMark):
 		at = cfg.Start
+		if err := writeMark(cfg.MarkPath, at); err != nil { // another start would begin where the journal is by then
+			return nil, fmt.Errorf("write mark of callback %s: %w", cfg.Name, err)
+		}
 	case errors.Is(err, errBadMark):
 		cfg.Logger.Warn("high-water mark is damaged, delivering from the journal's start", "callback", cfg.Name)
 		at = 0
