@@ -129,6 +129,9 @@ func readBundle(path string) ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }()
 	file, err := io.ReadAll(io.LimitReader(f, pack.MaxBundle+1))
+	if err == nil && len(file) > pack.MaxBundle {
+		err = fmt.Errorf("%s has more than the %d bytes that a node takes", path, pack.MaxBundle)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}
