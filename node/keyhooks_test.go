@@ -154,7 +154,7 @@ func TestKeyHooks(t *testing.T) {
 		}
 	}
 	refused("refused", "bad", 403, "is not one of ours")
-	refused("a panic", "panic", 503, "auth_plugin_unavailable")
+	refused("a panic", "panic", 503, "cannot be asked now")
 	if status, body := call(n, "PATCH", "/api/v1/auths/policy", nodetest.Fields{"deadline_ms": 200}); status != 200 {
 		t.Fatalf("patch auth: %d %s", status, body)
 	}
@@ -175,7 +175,7 @@ func TestKeyHooks(t *testing.T) {
 			return status == 503
 		})
 	}
-	refused("the plugin is down", "none", 503, "auth_plugin_unavailable")
+	refused("the plugin is down", "none", 503, "cannot be asked now")
 	if status, body := call(n, "PATCH", "/api/v1/auths/policy", nodetest.Fields{"on_error": "pass"}); status != 200 {
 		t.Fatalf("patch auth: %d %s", status, body)
 	}

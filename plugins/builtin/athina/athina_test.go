@@ -60,7 +60,7 @@ func TestAthina(t *testing.T) {
 		`{"content":[{"type":"text","text":"one"},{"type":"text","text":"two"}]}`: "one\ntwo", `{"choices":[{"text":"completed"}]}`: "completed",
 		`{"choices":[{"message":{"content":null,"tool_calls":[{"id":"c1"}]}}]}`: `{"choices":[{"message":{"content":null,"tool_calls":[{"id":"c1"}]}}]}`, "data: x": "data: x",
 	} {
-		r := sinktest.Records(1)
+		r := sinktest.Telling(sinktest.Records(1))
 		r[0].Response = []byte(answer)
 		sinktest.Deliver(t, c, r)
 		var one inference
