@@ -404,8 +404,13 @@ func TestVault_BaoKubernetes(t *testing.T) {
 	good, another := account(t, key, "apps", "gateway"), account(t, key, "apps", "somebody")
 	var mu sync.Mutex // guards revoked
 	revoked := ""
-	kubernetes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in struct{ Spec struct{ Token string } }
+	kubernetes := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Spec struct {
+				Token     string
+				Audiences []string
+			}
+		}
 		if r.URL.Path != "/apis/authentication.k8s.io/v1/tokenreviews" || json.NewDecoder(r.Body).Decode(&in) != nil {
 			w.WriteHeader(http.StatusNotFound)
 			return
@@ -413,7 +418,7 @@ func TestVault_BaoKubernetes(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		who := map[string]string{good: "gateway", another: "somebody"}[in.Spec.Token]
-		status := map[string]any{"authenticated": who != "" && in.Spec.Token != revoked}
+		status := map[string]any{"authenticated": who != "" && in.Spec.Token != revoked, "audiences": in.Spec.Audiences}
 		if who != "" {
 			status["user"] = map[string]any{"username": "system:serviceaccount:apps:" + who, "uid": "uid-" + who, "groups": []string{"system:serviceaccounts"}}
 		}
@@ -423,7 +428,10 @@ func TestVault_BaoKubernetes(t *testing.T) {
 	}))
 	t.Cleanup(kubernetes.Close)
 	b.must("", "POST", "sys/auth/kubernetes", map[string]any{"type": "kubernetes"})
-	b.must("", "POST", "auth/kubernetes/config", map[string]any{"kubernetes_host": kubernetes.URL, "token_reviewer_jwt": "reviewer", "disable_local_ca_jwt": true})
+	b.must("", "POST", "auth/kubernetes/config", map[string]any{
+		"kubernetes_host": kubernetes.URL, "token_reviewer_jwt": "reviewer", "disable_local_ca_jwt": true,
+		"kubernetes_ca_cert": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kubernetes.Certificate().Raw})),
+	})
 	b.must("", "POST", "auth/kubernetes/role/conclave", map[string]any{
 		"bound_service_account_names": "gateway", "bound_service_account_namespaces": "apps", "token_policies": "conclave", "token_ttl": "1s", "token_max_ttl": "1s",
 	})
