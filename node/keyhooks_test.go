@@ -114,10 +114,17 @@ func TestKeyHooks(t *testing.T) {
 	status, out := command(c.Nodes[1], "key", "create", "good-cli", "-o", "json")
 	says("the CLI", status == 0, out, "good-cli", made)
 	for i, change := range []func() (int, string){
-		func() (int, string) { return call(c.Nodes[1], "PATCH", "/api/v1/keys/good-0", nodetest.Fields{"limits": nodetest.Fields{"rpm": 7}}) },
-		func() (int, string) { return call(n, "POST", "/key/update", nodetest.Fields{"key": "good-1", "rpm_limit": 7}) },
+		func() (int, string) {
+			return call(c.Nodes[1], "PATCH", "/api/v1/keys/good-0", nodetest.Fields{"limits": nodetest.Fields{"rpm": 7}})
+		},
+		func() (int, string) {
+			return call(n, "POST", "/key/update", nodetest.Fields{"key": "good-1", "rpm_limit": 7})
+		},
 		func() (int, string) { return call(n, "POST", "/api/v1/keys/good-3/rotate", nodetest.Fields{}) },
-		func() (int, string) { status, out := command(c.Nodes[1], "key", "update", "good-cli", "--rpm", "7"); return 200 + 300*status, out },
+		func() (int, string) {
+			status, out := command(c.Nodes[1], "key", "update", "good-cli", "--rpm", "7")
+			return 200 + 300*status, out
+		},
 	} {
 		key := []string{"good-0", "good-1", "good-3", "good-cli"}[i]
 		status, body := change()
