@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -27,7 +28,7 @@ type generalHook struct{}
 
 func (generalHook) Configure(context.Context, sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
 	return sdk.GuardrailDescription{
-		Version: "1.0", Hooks: []sdk.Hook{sdk.Before, sdk.OnFailure, sdk.Logging}, WantsHeaders: []string{"x-department"}, WantsCaller: true,
+		Version: "1.0", Hooks: []sdk.Hook{sdk.Before, sdk.After, sdk.OnFailure, sdk.Logging}, WantsHeaders: []string{"x-department"}, WantsCaller: true,
 	}, nil
 }
 
@@ -42,6 +43,14 @@ func (generalHook) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 			return sdk.Block(""), nil
 		}
 		return sdk.Edit(r), nil
+	case sdk.After:
+		if c.Texts[0].Text != "mark me" {
+			return sdk.Pass(), nil
+		}
+		v := sdk.Change(sdk.RequestChange{Set: []byte(`{"note":"seen by the hook"}`)})
+		v.Replacements = []sdk.Replacement{{Index: 0, Text: "marked"}}
+		v.Headers = []sdk.Header{{Name: "x-hook", Value: "seen"}}
+		return v, nil
 	}
 	for _, t := range c.Texts {
 		switch t.Text {
@@ -52,6 +61,10 @@ func (generalHook) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 			return sdk.Answer("answered by " + c.Caller.KeyName), nil
 		case "refuse me":
 			return sdk.Refuse(451, "not_here", "not in this country"), nil
+		case "be eve":
+			return sdk.Change(sdk.RequestChange{Set: []byte(`{"user":"eve"}`)}), nil
+		case "say less":
+			return sdk.Change(sdk.RequestChange{Set: []byte(`{"messages":[{"role":"user","content":"less"}],"max_tokens":3}`)}), nil
 		}
 	}
 	if len(c.Headers) == 1 {
@@ -82,6 +95,22 @@ func hookPlugin(t *testing.T, n *nodetest.Node) {
 	}
 }
 
+// request is a chat request for the model small.
+func request(t *testing.T, n *nodetest.Node, key, text string) *http.Request {
+	t.Helper()
+	body, err := json.Marshal(fields{"model": "small", "messages": []fields{{"role": "user", "content": text}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.URL+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
 // A general hook, which is a process, sends requests elsewhere, answers and refuses them, words errors and edits
 // what callbacks are told, as far as its operator allows.
 func TestHook(t *testing.T) {
@@ -100,12 +129,20 @@ func TestHook(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	may := []string{"model", "tags", "answer", "refuse", "error", "record"}
+	may := []string{"model", "parameters", "content", "tags", "answer", "refuse", "headers", "error", "record"}
 	g, err := api.Guardrails().Create(t.Context(), fields{"name": "general", "plugin": "hook", "may": may, "headers": []string{"X-Department"}, "deadline_ms": 5000})
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := c.Key(0, fields{"name": "mine"}).Secret
+	for name, more := range map[string]fields{
+		"closed": nil, "poor": {"budgets": []fields{{"usd": 0.000001, "per": "day"}}}, "busy": {"limits": fields{"rpm": 1}},
+	} {
+		c.Model(name, echo(t, &large))
+		if _, err := api.Models().Patch(t.Context(), name, more); more != nil && err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := c.Key(0, fields{"name": "mine", "models": []string{"small", "large", "poor", "busy", "none"}}).Secret
 	say := func(text string, stream bool, headers ...string) (int, string) {
 		status, body := n.Do("POST", "/v1/chat/completions", key, fields{
 			"model": "small", "stream": stream, "user": "eve", "messages": []fields{{"role": "user", "content": text}},
@@ -133,6 +170,39 @@ func TestHook(t *testing.T) {
 	}
 	if status, body := say("hello", false, "X-Department", "none"); status != http.StatusNotFound || !strings.Contains(body, "[gateway] The model") {
 		t.Errorf("got %d %s", status, body)
+	}
+	// What the hook makes of a request is decided about again; who it is for stays.
+	for _, tt := range []struct {
+		text, department string
+		status           int
+		says             string
+	}{
+		{"hello", "closed", http.StatusForbidden, "model_access_denied"},
+		{"hello", "poor", http.StatusTooManyRequests, "budget_exceeded"},
+		{"hello", "busy", http.StatusOK, "hello"},
+		{"hello", "busy", http.StatusTooManyRequests, "rate_limit"},
+		{"be eve", "", http.StatusServiceUnavailable, "guardrail_not_run"},
+		{"say less", "", http.StatusOK, `"content":"less"`},
+	} {
+		var more []string
+		if tt.department != "" {
+			more = []string{"X-Department", tt.department}
+		}
+		if status, body := say(tt.text, false, more...); status != tt.status || !strings.Contains(body, tt.says) {
+			t.Errorf("%s for %q: got %d %s, want %d %s", tt.text, tt.department, status, body, tt.status, tt.says)
+		}
+	}
+	if got := small.Load(); got != "less" {
+		t.Errorf("the model that the client named saw %v", got)
+	}
+	answer, err := http.DefaultClient.Do(request(t, n, key, "mark me"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	marked, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if err != nil || answer.Header.Get("X-Hook") != "seen" || !strings.Contains(string(marked), `"content":"marked"`) || !strings.Contains(string(marked), `"note":"seen by the hook"`) {
+		t.Errorf("after: got %v %s, %v", answer.Header, marked, err)
 	}
 	if status, body := say("hello", false, "x-litellm-tags", "hidden", "x-request-id", "hidden-one"); status != 200 {
 		t.Errorf("got %d %s", status, body)

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		case "demoauth":
 			sdk.ServeAuth(demoAuth{})
 			return
+		case "demokeys":
+			sdk.ServeAuth(demoKeys{})
+			return
 		case "demofilter":
 			sdk.ServeRouterFilter(demoFilter{})
 			return

@@ -345,7 +345,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Auths: n.auths, Filters: n.filters, Providers: &n.providers, Guards: &n.guards,
-		Start:  n.journal.Last,
+		Start:  func() uint64 { return n.journal.Last() + 1 },
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err := n.syncPlugins(); err != nil {

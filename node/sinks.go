@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -125,11 +127,25 @@ func (s sinks) Test(ctx context.Context, c *resource.Callback) client.CallbackTe
 	defer cancel()
 	out := client.CallbackTested{Callback: c.Name, Node: s.n.cfg.Name}
 	if err := s.n.plugins.TestSink(ctx, c.Name, s.n.identity.NodeID); err != nil {
-		out.Error = err.Error()
+		out.Error, out.Reason = err.Error(), whyUntested(err)
 		return out
 	}
 	out.OK = true
 	return out
+}
+
+// whyUntested is the reason of a test event that a sink did not take.
+func whyUntested(err error) string {
+	if _, refused := errors.AsType[*callback.Refused](err); refused {
+		return client.CallbackRefused
+	}
+	switch {
+	case errors.Is(err, callback.ErrNotRunning):
+		return client.CallbackNotRunning
+	case errors.Is(err, callback.ErrDenied):
+		return client.CallbackCredentials
+	}
+	return client.CallbackFailed
 }
 
 // States implements adminapi.Callbacks.

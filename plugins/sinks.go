@@ -20,15 +20,15 @@ func (h *Host) Sink(name string) (*callback.Queue, bool) {
 }
 
 // TestSink sends an event through the process of the callback with the name, which tells of no
-// request.
+// request. Its error wraps callback.ErrNotRunning if there is no process.
 func (h *Host) TestSink(ctx context.Context, name, node string) error {
 	q, ok := h.Sink(name)
 	if !ok {
-		return fmt.Errorf("callback %s is not configured", name)
+		return fmt.Errorf("%s is not configured: %w", name, callback.ErrNotRunning)
 	}
 	p := q.Running()
 	if p == nil {
-		return fmt.Errorf("callback %s is not running", name)
+		return fmt.Errorf("%s: %w", name, callback.ErrNotRunning)
 	}
 	now := time.Now()
 	_, err := p.Deliver(ctx, []callback.Record{{

@@ -1,5 +1,7 @@
 package resource
 
+import "slices"
+
 // The kinds of holders: who can be limited.
 const (
 	HolderOrganization = "organization"
@@ -66,4 +68,32 @@ func LevelOf(r Record) (Level, bool) {
 func HolderOf(r Record) (kind string, a *Allowance) {
 	l, _ := LevelOf(r)
 	return l.Kind, l.Allowance
+}
+
+// ChosenCallbacks are the names of the callbacks that the levels choose: those of the nearest of key, member, user,
+// project, team and organization that names any, and those of the customer and the tags.
+// NoCallbacks alone says that they want none.
+func ChosenCallbacks(levels []Level) (chosen []string) {
+	nearest := false
+	for _, level := range slices.Backward(levels) {
+		p := level.Policy
+		if p == nil || len(p.Callbacks) == 0 {
+			continue
+		}
+		if k := level.Kind; k != HolderCustomer && k != HolderTag {
+			if nearest {
+				continue
+			}
+			nearest = true
+		}
+		for _, name := range p.Callbacks {
+			if name == NoCallbacks {
+				return []string{NoCallbacks}
+			}
+			if !slices.Contains(chosen, name) {
+				chosen = append(chosen, name)
+			}
+		}
+	}
+	return chosen
 }

@@ -62,7 +62,16 @@ type CallbackTested struct {
 	Node     string `json:"node"` // that asked its process
 	OK       bool   `json:"ok"`
 	Error    string `json:"error,omitempty"`
+	Reason   string `json:"reason,omitempty"` // of the error: not_running, credentials (the sink does not accept them), refused (the event, for good), failed
 }
+
+// The reasons of a CallbackTested.
+const (
+	CallbackNotRunning  = "not_running"
+	CallbackCredentials = "credentials"
+	CallbackRefused     = "refused"
+	CallbackFailed      = "failed"
+)
 
 func (c *Client) callback(ctx context.Context, method, ref, what string, in, out any) error {
 	return c.do(ctx, method, "callbacks/"+url.PathEscape(ref)+"/"+what, nil, in, out)

@@ -81,6 +81,7 @@ type Item struct {
 type place struct {
 	ref    string
 	before secret.Text // zero: nothing, or it could not be read
+	read   bool        // the store said what it had, or that it had nothing
 }
 
 // Commit writes the secrets of keys that are kept somewhere, and commits. Where the store takes one of them
@@ -108,7 +109,7 @@ func refused(err error) bool {
 	return code != "" && code != resource.Code(resource.ErrNoLeader)
 }
 
-// put writes the secrets, several at a time, and returns the places that were written.
+// put writes the secrets, several at a time, and returns the places that were written, or may have been.
 func (s *Shelf) put(ctx context.Context, items []Item) (done []place, err error) {
 	var mu sync.Mutex // guards done and err
 	var wg sync.WaitGroup
@@ -126,13 +127,14 @@ func (s *Shelf) put(ctx context.Context, items []Item) (done []place, err error)
 		}
 		wg.Go(func() {
 			defer func() { <-turn }()
-			p, failure := s.one(ctx, it)
+			p, failed := s.one(ctx, it)
 			mu.Lock()
 			defer mu.Unlock()
-			if failure == nil {
+			if failed == nil || p.read && reason(failed) == unavailable { // a write without an answer may be done
 				done = append(done, p)
-			} else if err == nil {
-				err = failure
+			}
+			if failed != nil && err == nil {
+				err = failure(p.ref, failed)
 			}
 		})
 	}
@@ -143,17 +145,30 @@ func (s *Shelf) put(ctx context.Context, items []Item) (done []place, err error)
 func (s *Shelf) one(ctx context.Context, it Item) (place, error) {
 	p := place{ref: it.Key.StoredIn}
 	if s.store == nil {
-		return p, failure(p.ref, errors.New("this node has no secret sources"))
+		return p, errors.New("this node has no secret sources")
 	}
-	p.before, _ = s.store.Fetch(ctx, p.ref) // a store that may not be read has nothing to give back
+	var err error
+	p.before, err = s.store.Fetch(ctx, p.ref) // a store that may not be read has nothing to give back
+	p.read = err == nil || reason(err) == notFound
 	name := it.Key.Name
 	if name == "" {
 		name = it.Key.ID
 	}
-	if err := s.store.Put(ctx, p.ref, secret.New(it.Secret), "Conclave's virtual key "+name); err != nil {
-		return p, failure(p.ref, err)
+	return p, s.store.Put(ctx, p.ref, secret.New(it.Secret), "Conclave's virtual key "+name)
+}
+
+// The reasons of a store that are told apart.
+const (
+	notFound    = "not_found"
+	unavailable = "unavailable"
+)
+
+// reason is why a store did not do what it was asked; "": it is not said.
+func reason(err error) string {
+	if u, ok := errors.AsType[*secret.Unresolved](err); ok {
+		return u.Reason
 	}
-	return p, nil
+	return ""
 }
 
 // failure is the error for a client whose key could not be kept.
@@ -178,8 +193,8 @@ func (s *Shelf) undo(ctx context.Context, done []place) {
 		} else {
 			err = s.store.Put(ctx, p.ref, p.before, "")
 		}
-		if err != nil {
-			s.log.Warn("the secret store keeps a secret that no key has", "error", err)
+		if err != nil && reason(err) != notFound {
+			s.log.Warn("the secret store may keep a secret that no key has", "error", err)
 		}
 	}
 }
@@ -203,8 +218,7 @@ func (s *Shelf) Remove(ctx context.Context, gone []Gone) {
 		if err == nil && resource.HashSecret(now.Reveal()) != g.Hash {
 			continue
 		}
-		err = s.store.Remove(ctx, g.Ref)
-		if u, ok := errors.AsType[*secret.Unresolved](err); err != nil && (!ok || u.Reason != "not_found") {
+		if err = s.store.Remove(ctx, g.Ref); err != nil && reason(err) != notFound {
 			s.log.Error("the secret of a deleted key is still in the secret store, where it opens nothing any more", "error", err)
 		}
 	}

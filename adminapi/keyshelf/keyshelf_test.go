@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -23,6 +24,7 @@ type store struct {
 	mu   sync.Mutex // guards what follows
 	kept map[string]string
 	fail string // a part of references that are refused
+	lose string // a part of references that are written, but whose writes get no answer; once
 }
 
 func (s *store) Fetch(_ context.Context, ref string) (secret.Text, error) {
@@ -41,6 +43,10 @@ func (s *store) Put(_ context.Context, ref string, value secret.Text, _ string) 
 		return &secret.Unresolved{Reference: ref, Reason: "unavailable", Err: errors.New("it is sealed")}
 	}
 	s.kept[ref] = value.Reveal()
+	if s.lose != "" && strings.Contains(ref, s.lose) {
+		s.lose = ""
+		return &secret.Unresolved{Reference: ref, Reason: "unavailable", Err: context.DeadlineExceeded}
+	}
 	return nil
 }
 
@@ -202,8 +208,68 @@ func TestShelf_refusals(t *testing.T) {
 		}
 		s.want(t, tt.name, kept)
 	}
+	for _, tt := range []struct{ name, path, lost, body string }{
+		{"a write without an answer", "/api/v1/keys", "fresh", `{"name":"fresh"}`},
+		{"a rotation without an answer", "/api/v1/keys/taken/rotate", "taken", `{}`},
+	} {
+		s.mu.Lock()
+		s.lose = tt.lost
+		s.mu.Unlock()
+		if a := h.Call(adminapitest.MasterKey, "POST", tt.path, tt.body); a.Status != http.StatusBadGateway {
+			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
+		}
+		s.want(t, tt.name, kept)
+	}
 	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/secret_sources", strings.ReplaceAll(source, "read_and_write", "read_only")); a.Status != http.StatusBadRequest || !strings.Contains(string(a.Body), "store_virtual_keys") {
 		t.Errorf("a source that is only read keeps keys: %d %s", a.Status, a.Body)
+	}
+}
+
+// An auth plugin is asked before the store has the secret of a key, and the place in the store has the name that it gives.
+func TestShelf_keyHook(t *testing.T) {
+	t.Parallel()
+	s := &store{kept: map[string]string{}}
+	var verdict auth.KeyVerdict
+	var away error
+	h := adminapitest.New(t, func(c *adminapi.Config) {
+		c.KeyStore = s
+		c.KeyHook = func(context.Context, *resource.Auth, *auth.KeyDraft) (auth.KeyVerdict, error) { return verdict, away }
+	})
+	h.Must("POST", "/api/v1/secret_sources", source)
+	h.Must("POST", "/api/v1/auths", `{"name":"policy","plugin":"policy"}`)
+	verdict.Fill = []byte(`{"name":"named-by-policy"}`)
+	kept := map[string]string{"vault://keys/named-by-policy": h.Must("POST", "/api/v1/keys", `{"name":"mine"}`)["secret"].(string)}
+	s.want(t, "a key that the plugin names", kept)
+	made := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/bulk", `[{"name":"one"}]`)
+	if made.Status != http.StatusConflict {
+		t.Errorf("the plugin gives a name that is taken: %d %s", made.Status, made.Body)
+	}
+	s.want(t, "a name that is taken", kept)
+
+	for _, tt := range []struct {
+		name    string
+		verdict auth.KeyVerdict
+		away    error
+		status  int
+	}{
+		{"refused", auth.KeyVerdict{Refused: "not on Sundays"}, nil, http.StatusForbidden},
+		{"filled with nonsense", auth.KeyVerdict{Fill: []byte(`{"models":7}`)}, nil, http.StatusServiceUnavailable},
+		{"not asked", auth.KeyVerdict{}, auth.ErrNotRunning, http.StatusServiceUnavailable},
+	} {
+		verdict, away = tt.verdict, tt.away
+		at := h.State.Applied()
+		for path, body := range map[string]string{
+			"/api/v1/keys/named-by-policy/rotate": `{}`, "/key/named-by-policy/regenerate": `{}`, "/api/v1/keys": `{"name":"new"}`,
+			"/key/generate": `{"key_alias":"new"}`, "/api/v1/keys/bulk": `[{"name":"new"}]`, "/user/new": `{"user_id":"new","key_alias":"new"}`,
+		} {
+			if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != tt.status {
+				t.Errorf("%s, %s: %d %s, want %d", tt.name, path, a.Status, a.Body, tt.status)
+			}
+			s.want(t, tt.name+", "+path, kept)
+		}
+		if h.State.Applied() != at {
+			t.Errorf("%s: something was committed", tt.name)
+		}
 	}
 }
 

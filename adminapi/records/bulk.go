@@ -80,7 +80,7 @@ func split(body []byte) ([]jsontext.Value, error) {
 // order. An error about one of them is an *ItemError.
 func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, how Bulk) (client.MadeKeys, Written, error) {
 	b := bulk{rs: rs, by: by, how: how, names: map[string]string{}, hashes: map[resource.Hash]string{}}
-	if err := b.all(docs); err != nil {
+	if err := b.all(ctx, docs); err != nil {
 		return client.MadeKeys{}, Written{}, err
 	}
 	if len(b.puts) == 0 || how.DryRun {
@@ -138,8 +138,9 @@ type drafted struct {
 	more   []fsm.Command // that go with it
 }
 
-// all makes the commands. An error about one of the documents is an *ItemError.
-func (b *bulk) all(docs []Document) error {
+// all makes the commands, for as long as the client waits: an auth plugin may be asked about each key. An error about one
+// of the documents is an *ItemError.
+func (b *bulk) all(ctx context.Context, docs []Document) error {
 	drafts := make([]drafted, len(docs))
 	names := make([]string, 0, len(docs))
 	for i, doc := range docs {
@@ -153,6 +154,9 @@ func (b *bulk) all(docs []Document) error {
 	}
 	b.there = b.rs.cfg.State.KeysByName(names)
 	for i := range drafts {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := b.add(&drafts[i]); err != nil {
 			return &ItemError{i, err}
 		}

@@ -119,7 +119,6 @@ func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], erro
 		if by.Who.Key != nil {
 			set.KeyCeilings.Fill(next, at)
 		}
-		rs.cfg.Shelf.Assign(next)
 		return nil, nil
 	}}, nil
 }
@@ -164,6 +163,9 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	err := rs.hookKey(by, now, next)
 	if err != nil {
 		return err
+	}
+	if now == nil {
+		rs.cfg.Shelf.Assign(next) // by the name that it has now
 	}
 	if next.CustomerBudget, err = refer("customer_budget", next.CustomerBudget, rs.findBudget); err != nil {
 		return err

@@ -313,11 +313,7 @@ func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version u
 
 // update commits next in the place of now.
 func (n *Noun[R, P]) update(ctx context.Context, by Caller, now, next P, version uint64, more ...fsm.Command) (P, Written, error) {
-	if version != now.Head().Version {
-		return nil, Written{}, fmt.Errorf("%s %q has version %d, not %d: %w",
-			n.kind, now.Head().ID, now.Head().Version, version, resource.ErrConflict)
-	}
-	put, err := n.command(by, now, next)
+	put, err := n.change(by, now, next, version)
 	if err != nil {
 		return nil, Written{}, err
 	}
@@ -326,6 +322,15 @@ func (n *Noun[R, P]) update(ctx context.Context, by Caller, now, next P, version
 		return nil, Written{}, err
 	}
 	return n.stored(next), w, nil
+}
+
+// change makes the command that puts next, if everything allows it, in the place of now; version is the one that was read.
+func (n *Noun[R, P]) change(by Caller, now, next P, version uint64) (fsm.Command, error) {
+	if version != now.Head().Version {
+		return nil, fmt.Errorf("%s %q has version %d, not %d: %w",
+			n.kind, now.Head().ID, now.Head().Version, version, resource.ErrConflict)
+	}
+	return n.command(by, now, next)
 }
 
 // TakeOver makes a record the API's that belongs to the configuration file. Nothing else of

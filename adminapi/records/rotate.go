@@ -71,17 +71,20 @@ func (rs *Records) rotate(ctx context.Context, by Caller, ref string, r client.R
 		return nil, Written{}, err
 	}
 	rs.cfg.Shelf.Assign(next)
-	var k *resource.Key
+	put, err := rs.Keys.change(by, now, next, now.Version) // before the store has the secret: what is refused changes nothing there
+	if err != nil {
+		return nil, Written{}, err
+	}
 	var w Written
 	err = rs.cfg.Shelf.Commit(ctx, []keyshelf.Item{{Key: next, Secret: secret}}, func() (err error) {
-		k, w, err = rs.Keys.update(ctx, by, now, next, now.Version)
+		w, err = rs.confirmed(ctx, by, put)
 		return err
 	})
 	if err != nil {
 		return nil, Written{}, err
 	}
 	w.Secret = secret
-	return k, w, nil
+	return rs.Keys.stored(next), w, nil
 }
 
 // newSecret is the one that the client gives, or a random one, or, if the client names the

@@ -5,6 +5,7 @@ package callback
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -112,6 +113,10 @@ type Refused struct {
 
 // Error implements error.
 func (r *Refused) Error() string { return "refused for good: " + r.Reason }
+
+// ErrDenied is wrapped by an error of Deliver which says that the sink does not accept the credentials. Such records come
+// again, as after other errors: who has the callback is told what to mend.
+var ErrDenied = errors.New("the sink does not accept the credentials")
 
 // Plugin is what the author of a callback implements. Configure is called once, before
 // anything else; Deliver is called for one batch after the other.

@@ -73,8 +73,13 @@ func (c *Client) Deliver(ctx context.Context, records []Record) (int, error) {
 		batch.Records[i] = toWire(&records[i])
 	}
 	resp, err := c.rpc.Deliver(ctx, batch, grpc.MaxCallRecvMsgSize(maxAnswer))
+	if status.Code(err) == codes.PermissionDenied {
+		err = &denied{session.Said(err)}
+	} else if err != nil {
+		err = session.Said(err)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("deliver %d records: %w", len(records), session.Said(err))
+		return 0, fmt.Errorf("deliver %d records: %w", len(records), err)
 	}
 	n := sort.Search(len(records), func(i int) bool { return records[i].Position > resp.GetDelivered() })
 	if n < len(records) && records[n].Position == resp.GetRefused() && resp.GetRefused() != 0 {
@@ -134,7 +139,11 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	defer cancel()
 	n, err := s.impl.Deliver(ctx, records)
 	refused, putAside := errors.AsType[*Refused](err)
-	if err != nil && n == 0 && !putAside {
+	switch {
+	case err == nil || n > 0 || putAside:
+	case errors.Is(err, ErrDenied):
+		return nil, status.Error(codes.PermissionDenied, err.Error())
+	default:
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	if n < 0 || n > len(records) {
@@ -163,4 +172,14 @@ func sooner(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, end.Add(-time.Until(end)/10))
 }
 
-var errNoPlugin = errors.New("callback is not running")
+// ErrNotRunning is why nothing is delivered while no process serves the callback.
+var ErrNotRunning = errors.New("callback is not running")
+
+// denied is what a plugin says of a sink that does not accept the credentials.
+type denied struct{ error }
+
+// Is says that it is ErrDenied, too.
+func (*denied) Is(target error) bool { return target == ErrDenied }
+
+// Unwrap returns what the plugin says.
+func (d *denied) Unwrap() error { return d.error }

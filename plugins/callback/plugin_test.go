@@ -100,6 +100,23 @@ func TestClient_Deliver(t *testing.T) {
 	}
 }
 
+// What a plugin says of credentials that its sink does not accept is told apart from other errors.
+func TestClient_Denied(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		said   error
+		denied bool
+	}{
+		{fmt.Errorf("https://sink answered 401: %w", callback.ErrDenied), true},
+		{errors.New("https://sink answered 503"), false},
+	} {
+		_, err := dial(t, &sink{take: func(int) (int, error) { return 0, tt.said }}).Deliver(t.Context(), []callback.Record{{Position: 3}})
+		if errors.Is(err, callback.ErrDenied) != tt.denied || fmt.Sprint(err) != "deliver 1 records: "+tt.said.Error() {
+			t.Errorf("%v: got %v", tt.said, err)
+		}
+	}
+}
+
 // A record that is refused for good is told with those that were delivered before it.
 func TestClient_Refused(t *testing.T) {
 	t.Parallel()

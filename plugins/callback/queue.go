@@ -118,7 +118,7 @@ type Queue struct {
 	wg     sync.WaitGroup
 }
 
-// NewQueue reads the mark and starts the queue. An unreadable mark counts as none.
+// NewQueue reads the mark, or writes the first one, and starts the queue. A damaged mark counts as 0.
 func NewQueue(cfg QueueConfig) (*Queue, error) {
 	cfg.Batch = cmp.Or(cfg.Batch, 500)
 	cfg.Poll = cmp.Or(cfg.Poll, 200*time.Millisecond)
@@ -135,6 +135,9 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	switch {
 	case errors.Is(err, errNoMark):
 		at = cfg.Start
+		if err := writeMark(cfg.MarkPath, at); err != nil { // another start would begin where the journal is by then
+			return nil, fmt.Errorf("write mark of callback %s: %w", cfg.Name, err)
+		}
 	case errors.Is(err, errBadMark):
 		cfg.Logger.Warn("high-water mark is damaged, delivering from the journal's start", "callback", cfg.Name)
 		at = 0
@@ -205,7 +208,7 @@ func (q *Queue) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errNoPlugin):
+		case errors.Is(err, ErrNotRunning):
 			q.sleep(ctx, time.Second, true)
 		case err != nil:
 			q.cfg.Metrics.Failures.WithLabelValues(q.cfg.Name).Inc()
@@ -224,7 +227,7 @@ func (q *Queue) run(ctx context.Context) {
 // note keeps why a delivery failed, until one succeeds or there is nothing to deliver.
 func (q *Queue) note(err error) {
 	why := ""
-	if err != nil && !errors.Is(err, errNoPlugin) {
+	if err != nil && !errors.Is(err, ErrNotRunning) {
 		why = err.Error()
 	}
 	q.last.Store(why)
@@ -259,7 +262,7 @@ func (q *Queue) step(ctx context.Context) (more bool, err error) {
 	}
 	q.lag(records)
 	if plugin == nil {
-		return false, errNoPlugin
+		return false, ErrNotRunning
 	}
 	if len(records) == 0 {
 		more := next > q.mark.Load()

@@ -133,6 +133,29 @@ func TestQueue_Delivers(t *testing.T) {
 	})
 }
 
+// What was finished while a sink had never taken anything is told after another start, too.
+func TestQueue_FirstMark(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 8}, Start: 5})
+		q.Close()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}, Start: 10})
+		q.Set(s, callback.Description{})
+		synctest.Wait()
+		q.Close()
+		if got := s.positions(); !slices.Equal(got, from(5, 5)) {
+			t.Errorf("got %v, want 5 to 9", got)
+		}
+	})
+	if _, err := callback.NewQueue(callback.QueueConfig{MarkPath: filepath.Join(mark, "no-folder"), Source: &journal{}}); err == nil {
+		t.Error("a queue whose mark cannot be kept is made")
+	}
+}
+
 func TestQueue_Failures(t *testing.T) {
 	t.Parallel()
 	mark := filepath.Join(t.TempDir(), "mark")

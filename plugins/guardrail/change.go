@@ -26,7 +26,7 @@ const (
 // given, in any of the dialects; all others are parameters.
 var contents = []string{
 	"messages", "input", "instructions", "system", "prompt", "suffix", "contents", "systeminstruction", "system_instruction", "tools", "functions",
-	"toolconfig", "additionalmodelrequestfields", "query", "documents", "document", "requests", "content", "text", "texts", "image", "mask", "state",
+	"toolconfig", "tool_config", "cachedcontent", "cached_content", "additionalmodelrequestfields", "query", "documents", "document", "requests", "content", "text", "texts", "image", "mask", "state",
 	"questions", "assets", "entities",
 }
 

@@ -104,6 +104,9 @@ type Record = callback.Record
 // CallbackRefused is what Deliver returns if the next record will never be taken.
 type CallbackRefused = callback.Refused
 
+// ErrCallbackDenied is wrapped by an error of Deliver if the sink does not accept the credentials.
+var ErrCallbackDenied = callback.ErrDenied
+
 // SecretSource is what the author of a secret source implements.
 type SecretSource = secretsource.Plugin
 

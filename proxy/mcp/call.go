@@ -293,7 +293,7 @@ func (k *call) record(err error, cost resource.Money, charges []ledger.AccountCh
 	} else {
 		r.CustomerID, r.Tags = "", nil // what was never admitted makes no totals
 	}
-	r.Callbacks = policy.Callbacks(k.c.levels)
+	r.Callbacks = resource.ChosenCallbacks(k.c.levels)
 	if policy.Private(k.c.levels) {
 		r.Flags |= ledger.Private
 	}

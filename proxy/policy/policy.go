@@ -383,34 +383,6 @@ func ErrResponse(limit int64) error {
 	}
 }
 
-// Callbacks are the names of the callbacks that the levels choose: those of the nearest of key, member, user,
-// project, team and organization that names any, and those of the customer and the tags.
-// resource.NoCallbacks alone says that they want none.
-func Callbacks(levels []resource.Level) (chosen []string) {
-	nearest := false
-	for _, level := range slices.Backward(levels) {
-		p := level.Policy
-		if p == nil || len(p.Callbacks) == 0 {
-			continue
-		}
-		if k := level.Kind; k != resource.HolderCustomer && k != resource.HolderTag {
-			if nearest {
-				continue
-			}
-			nearest = true
-		}
-		for _, name := range p.Callbacks {
-			if name == resource.NoCallbacks {
-				return []string{resource.NoCallbacks}
-			}
-			if !slices.Contains(chosen, name) {
-				chosen = append(chosen, name)
-			}
-		}
-	}
-	return chosen
-}
-
 // Told says of which callbacks are told of the request: those that its levels choose, and behind
 // resource.WithoutCallback those that it does without, as the metadata of its levels and its header
 // x-litellm-disable-callbacks list them. With no-log it does without all that may be done without. Settings may heed neither.
@@ -418,7 +390,7 @@ func Told(h http.Header, f *llm.Fields, s *resource.Settings, levels []resource.
 	if f.NoLog && !s.KeepLog {
 		return []string{resource.NoCallbacks}
 	}
-	chosen := Callbacks(levels)
+	chosen := resource.ChosenCallbacks(levels)
 	if s.KeepCallbacks {
 		return chosen
 	}

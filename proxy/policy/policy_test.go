@@ -475,7 +475,7 @@ func TestCallbacks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := policy.Callbacks(tt.levels); !slices.Equal(got, tt.want) {
+			if got := resource.ChosenCallbacks(tt.levels); !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})

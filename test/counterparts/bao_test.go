@@ -4,16 +4,28 @@ package counterparts
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,10 +42,12 @@ const baoRoot = "root-of-the-test"
 type bao struct {
 	t       *testing.T
 	address string // URL
+	client  *http.Client
+	ca      string // PEM of the authority of its certificate; "": it has none
 }
 
 // startBao starts the server that CONCLAVE_BAO_BIN names: bao, or vault, which takes the same arguments.
-func startBao(t *testing.T) *bao {
+func startBao(t *testing.T, more ...string) *bao {
 	t.Helper()
 	bin := os.Getenv("CONCLAVE_BAO_BIN")
 	if bin == "" {
@@ -45,17 +59,19 @@ func startBao(t *testing.T) *bao {
 	}
 	host := l.Addr().String()
 	_ = l.Close()
-	cmd := exec.CommandContext(t.Context(), bin, "server", "-dev", "-dev-no-store-token", "-dev-root-token-id="+baoRoot, "-dev-listen-address="+host)
+	args := append([]string{"server", "-dev", "-dev-no-store-token", "-dev-root-token-id=" + baoRoot, "-dev-listen-address=" + host}, more...)
+	cmd := exec.CommandContext(t.Context(), bin, args...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	b := &bao{t, "http://" + host}
+	b := &bao{t: t, address: "http://" + host, client: http.DefaultClient}
 	end, look := time.NewTimer(30*time.Second), time.NewTicker(50*time.Millisecond)
 	defer end.Stop()
 	defer look.Stop()
 	for {
+		b.trust(more)
 		if status, _ := b.ask("", "GET", "sys/mounts", nil); status == http.StatusOK {
 			return b
 		}
@@ -64,6 +80,24 @@ func startBao(t *testing.T) *bao {
 		case <-end.C:
 			t.Fatalf("%s does not answer at %s", bin, host)
 		}
+	}
+}
+
+// trust takes the authority that a server with TLS has made, once it has.
+func (b *bao) trust(args []string) {
+	for _, a := range args {
+		dir, ok := strings.CutPrefix(a, "-dev-tls-cert-dir=")
+		found, _ := filepath.Glob(filepath.Join(dir, "*-ca.pem"))
+		if !ok || len(found) == 0 || b.ca != "" {
+			continue
+		}
+		text, err := os.ReadFile(found[0])
+		pool := x509.NewCertPool()
+		if err != nil || !pool.AppendCertsFromPEM(text) {
+			continue // it is being written
+		}
+		b.ca, b.address = string(text), strings.Replace(b.address, "http:", "https:", 1)
+		b.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
 	}
 }
 
@@ -82,7 +116,7 @@ func (b *bao) ask(namespace, method, path string, body any) (status int, data ma
 	if namespace != "" {
 		req.Header.Set("X-Vault-Namespace", namespace)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := b.client.Do(req)
 	if err != nil {
 		return 0, nil
 	}
@@ -134,6 +168,9 @@ path "transit/decrypt/cluster" { capabilities = ["update"] }`
 func (b *bao) source(config map[string]any) *vaultkv.Vault {
 	b.t.Helper()
 	config["address"] = b.address
+	if b.ca != "" {
+		config["ca"] = b.ca
+	}
 	text, err := json.Marshal(config)
 	if err != nil {
 		b.t.Fatal(err)
@@ -267,6 +304,179 @@ func TestVault_BaoNamespace(t *testing.T) {
 	}
 	if got := b.reads(b.source(role("")), "secret/llm", ""); got != "denied" {
 		t.Errorf("outside of it: %q", got)
+	}
+}
+
+// certificate makes a certificate of its own for the name, and its key, in PEM.
+func certificate(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Minute), NotAfter: now.Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: bytes}))
+}
+
+// TestVault_BaoCert logs in with a certificate, over TLS.
+func TestVault_BaoCert(t *testing.T) {
+	b := startBao(t, "-dev-tls", "-dev-tls-cert-dir="+t.TempDir())
+	b.prepare("", "1h", "2h")
+	b.must("", "POST", "secret/data/llm", map[string]any{"data": map[string]any{"key": "sk-1"}})
+	b.must("", "POST", "sys/auth/cert", map[string]any{"type": "cert"})
+	b.must("", "POST", "sys/auth/machines", map[string]any{"type": "cert"})
+	cert, key := certificate(t, "gateway")
+	other, otherKey := certificate(t, "somebody")
+	for _, mount := range []string{"cert", "machines"} {
+		b.must("", "POST", "auth/"+mount+"/certs/conclave", map[string]any{"certificate": cert, "token_policies": "conclave", "token_ttl": "1h"})
+	}
+	for _, tt := range []struct {
+		name   string
+		config map[string]any
+		want   string
+	}{
+		{"the certificate", map[string]any{"client_cert": cert, "client_key": key}, "sk-1 1"},
+		{"for a role", map[string]any{"client_cert": cert, "client_key": key, "role": "conclave"}, "sk-1 1"},
+		{"at another mount", map[string]any{"client_cert": cert, "client_key": key, "auth_mount": "machines"}, "sk-1 1"},
+		{"for a role that there is not", map[string]any{"client_cert": cert, "client_key": key, "role": "nobody"}, "denied"},
+		{"another's", map[string]any{"client_cert": other, "client_key": otherKey}, "denied"},
+		{"at a mount that there is not", map[string]any{"client_cert": cert, "client_key": key, "auth_mount": "nowhere"}, "denied"},
+	} {
+		tt.config["auth"] = "cert"
+		if got := b.reads(b.source(tt.config), "secret/llm", ""); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	b.ca, _ = certificate(t, "another authority")
+	if got := b.reads(b.source(map[string]any{"auth": "cert", "client_cert": cert, "client_key": key}), "secret/llm", ""); got != "unavailable" {
+		t.Errorf("a server of an authority that is not trusted: got %q", got)
+	}
+}
+
+// account is the token of a pod's account, as Kubernetes signs it.
+func account(t *testing.T, key *ecdsa.PrivateKey, namespace, name string) string {
+	t.Helper()
+	part := func(v any) string {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(text)
+	}
+	now := time.Now().Unix()
+	signed := part(map[string]string{"alg": "ES256", "typ": "JWT"}) + "." + part(map[string]any{
+		"iss": "https://kubernetes.default.svc", "aud": []string{"https://kubernetes.default.svc"}, "iat": now, "nbf": now, "exp": now + 3600,
+		"sub":           "system:serviceaccount:" + namespace + ":" + name,
+		"kubernetes.io": map[string]any{"namespace": namespace, "serviceaccount": map[string]string{"name": name, "uid": "uid-" + name}},
+	})
+	sum := sha256.Sum256([]byte(signed))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	signature := append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+// TestVault_BaoKubernetes logs in with the token of a pod's account, about which the server asks a stand-in of Kubernetes' API
+// (tokenreviews); the token in the file changes, as Kubernetes changes it.
+func TestVault_BaoKubernetes(t *testing.T) {
+	b := startBao(t)
+	b.prepare("", "1s", "1s")
+	b.must("", "POST", "secret/data/llm", map[string]any{"data": map[string]any{"key": "sk-1"}})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, another := account(t, key, "apps", "gateway"), account(t, key, "apps", "somebody")
+	var mu sync.Mutex // guards revoked
+	revoked := ""
+	kubernetes := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Spec struct {
+				Token     string
+				Audiences []string
+			}
+		}
+		if r.URL.Path != "/apis/authentication.k8s.io/v1/tokenreviews" || json.NewDecoder(r.Body).Decode(&in) != nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		who := map[string]string{good: "gateway", another: "somebody"}[in.Spec.Token]
+		status := map[string]any{"authenticated": who != "" && in.Spec.Token != revoked, "audiences": in.Spec.Audiences}
+		if who != "" {
+			status["user"] = map[string]any{"username": "system:serviceaccount:apps:" + who, "uid": "uid-" + who, "groups": []string{"system:serviceaccounts"}}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(map[string]any{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": status})
+	}))
+	t.Cleanup(kubernetes.Close)
+	b.must("", "POST", "sys/auth/kubernetes", map[string]any{"type": "kubernetes"})
+	b.must("", "POST", "auth/kubernetes/config", map[string]any{
+		"kubernetes_host": kubernetes.URL, "token_reviewer_jwt": "reviewer", "disable_local_ca_jwt": true,
+		"kubernetes_ca_cert": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kubernetes.Certificate().Raw})),
+	})
+	b.must("", "POST", "auth/kubernetes/role/conclave", map[string]any{
+		"bound_service_account_names": "gateway", "bound_service_account_namespaces": "apps", "token_policies": "conclave", "token_ttl": "1s", "token_max_ttl": "1s",
+	})
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := func(role string) *vaultkv.Vault {
+		return b.source(map[string]any{"auth": "kubernetes", "role": role, "token_file": file})
+	}
+	if got := b.reads(source("conclave"), "secret/llm", ""); got != "unavailable" {
+		t.Errorf("without a token: got %q", got)
+	}
+	write(another)
+	if got := b.reads(source("conclave"), "secret/llm", ""); got != "denied" {
+		t.Errorf("another account: got %q", got)
+	}
+	write(good)
+	if got := b.reads(source("nobody"), "secret/llm", ""); got != "denied" {
+		t.Errorf("a role that there is not: got %q", got)
+	}
+	v := source("conclave")
+	if got := b.reads(v, "secret/llm", ""); got != "sk-1 1" {
+		t.Fatalf("got %q", got)
+	}
+	fresh := account(t, key, "apps", "gateway")
+	mu.Lock()
+	good, revoked = fresh, good // the one before counts no more
+	mu.Unlock()
+	write(fresh)
+	look, end := time.NewTicker(100*time.Millisecond), time.NewTimer(3*time.Second)
+	defer look.Stop()
+	defer end.Stop()
+	for reads := true; reads; { // over the end of the tokens that logins gave
+		if got := b.reads(v, "secret/llm", ""); got != "sk-1 1" {
+			t.Fatalf("after Kubernetes has written another token: got %q", got)
+		}
+		select {
+		case <-look.C:
+		case <-end.C:
+			reads = false
+		}
 	}
 }
 

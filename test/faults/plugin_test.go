@@ -5,7 +5,11 @@ package faults
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +24,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/launch"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -264,14 +269,94 @@ func (l *pluginLoad) stop() {
 	l.wg.Wait()
 }
 
-// TestCallback_DeliversEverything runs the file callback while its process is killed and
-// expects every request in the file, once or more.
+// unreliable is a sink over HTTP that is not there at first, then forgets to answer, answers errors, and is away again.
+type unreliable struct {
+	t       *testing.T
+	address string
+	mu      sync.Mutex // guards what follows
+	server  *http.Server
+	asked   int
+	taken   map[string]int // requests that it said that it took, by their ids
+	places  []uint64       // of what it took, in the order in which it came
+}
+
+func (u *unreliable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var records []struct {
+		ID       string `json:"id"`
+		Position uint64 `json:"position"`
+	}
+	err := json.NewDecoder(r.Body).Decode(&records)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked++
+	switch {
+	case err != nil:
+		w.WriteHeader(http.StatusInternalServerError) // its sender was killed
+		return
+	case u.asked%3 == 1:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	for _, one := range records {
+		u.taken[one.ID]++
+		u.places = append(u.places, one.Position)
+	}
+	if u.asked%3 == 2 {
+		panic(http.ErrAbortHandler) // it has them, and nobody knows
+	}
+}
+
+// up starts it, and down cuts all that is under way.
+func (u *unreliable) up() {
+	l, err := new(net.ListenConfig).Listen(u.t.Context(), "tcp", u.address)
+	if err != nil {
+		u.t.Error(err)
+		return
+	}
+	u.server = &http.Server{Handler: u, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = u.server.Serve(l) }()
+}
+
+func (u *unreliable) down() { _ = u.server.Close() }
+
+func (u *unreliable) has() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.taken)
+}
+
+// inOrder says where what came for the first time came behind what is newer; 0: nowhere.
+func (u *unreliable) inOrder() uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	newest, seen := uint64(0), map[uint64]bool{}
+	for _, at := range u.places {
+		if !seen[at] && at < newest {
+			return at
+		}
+		seen[at], newest = true, max(newest, at)
+	}
+	return 0
+}
+
+// TestCallback_DeliversEverything runs a callback to a file and one to a server while their processes, the node and the
+// server are killed, and expects every request at both, once or more, in order.
 func TestCallback_DeliversEverything(t *testing.T) {
 	c := cluster.Start(t, 1)
+	n := c.Nodes[0]
 	path := filepath.Join(t.TempDir(), "requests.jsonl")
-	sink := map[string]any{"name": "log", "plugin": "file", "config": map[string]any{"path": path}}
-	if got, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/api/v1/callbacks", cluster.MasterKey, sink); got != http.StatusCreated {
-		t.Fatalf("create callback: status %d: %s", got, text)
+	address, err := ports.Addr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unreliable{t: t, address: address, taken: map[string]int{}}
+	for _, sink := range []map[string]any{
+		{"name": "log", "plugin": "file", "config": map[string]any{"path": path}},
+		{"name": "hook", "plugin": "webhook", "config": map[string]any{"url": "http://" + address + "/", "batch": 20}},
+	} {
+		if got, text := cluster.CallRaw(t, http.MethodPost, n.URL+"/api/v1/callbacks", cluster.MasterKey, sink); got != http.StatusCreated {
+			t.Fatalf("create callback: status %d: %s", got, text)
+		}
 	}
 	id, secret := c.NewKey(0, map[string]any{})
 	const requests = 200
@@ -279,24 +364,40 @@ func TestCallback_DeliversEverything(t *testing.T) {
 		if got := c.Chat(0, secret); got != http.StatusOK {
 			t.Fatalf("request %d: status %d", i, got)
 		}
-		if i%50 == 25 {
-			for _, pid := range pluginPIDs(c.Nodes[0], "plugin\x00serve\x00file") {
+		switch i {
+		case 25, 75, 125, 175:
+			for _, pid := range append(pluginPIDs(n, "plugin\x00serve\x00file"), pluginPIDs(n, "plugin\x00serve\x00webhook")...) {
 				_ = launch.Signal(pid, syscall.SIGKILL) // it may have ended already
 			}
+		case 60, 160: // for the first time before the server has taken anything
+			n.Kill()
+			n.Start()
+			n.AwaitReady()
+		case 80:
+			u.up()
+		case 110:
+			u.down()
+		case 140:
+			u.up()
 		}
 	}
+	defer u.down()
 	lines := func() int {
 		text, _ := os.ReadFile(path)
 		seen := map[string]bool{}
 		for line := range strings.Lines(string(text)) {
-			if strings.Contains(line, id) {
+			if strings.Contains(line, id) && strings.HasSuffix(line, "}\n") { // a kill may cut one, which comes again
 				seen[line] = true
 			}
 		}
 		return len(seen)
 	}
 	c.Await(fmt.Sprintf("%d requests are in the file", requests), 15*time.Second, func() bool { return lines() >= requests })
+	c.Await(fmt.Sprintf("%d requests are at the server", requests), 30*time.Second, func() bool { return u.has() >= requests })
+	if n := u.has(); n != requests || u.inOrder() != 0 {
+		t.Errorf("%d requests are at the server, want %d; one that came late: %d", n, requests, u.inOrder())
+	}
 	if n := lines(); n != requests {
-		t.Errorf("%d different records, want %d", n, requests)
+		t.Errorf("%d different records are in the file, want %d", n, requests)
 	}
 }

@@ -224,28 +224,55 @@ func (a *api) disable(w http.ResponseWriter, r *http.Request, by records.Caller)
 	return a.choose(w, r, by, t, []string{resource.NoCallbacks}, nil)
 }
 
-// health sends a test event through each callback that the caller's key chooses.
+// health sends a test event through each callback that the requests of the caller's key are told to because somebody chose
+// it: the nearest of key, member, user, project, team and organization.
 func (a *api) health(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	out := map[string]any{"key": "healthy", "logging_callbacks": nil}
 	if by.Who.Key == nil || a.Test == nil {
 		return wire.Answer(w, records.Written{}, out)
 	}
 	names, status, details := []string{}, "healthy", []string{}
-	for _, c := range a.Catalog().Tables().Callbacks {
-		if !slices.Contains(by.Who.Key.Callbacks, c.Name) {
+	for _, chosen := range resource.ChosenCallbacks(by.Who.Levels(nil)) {
+		if chosen == resource.NoCallbacks {
 			continue
 		}
-		short := c.Name[strings.LastIndexByte(c.Name, ':')+1:]
+		short := chosen[strings.LastIndexByte(chosen, ':')+1:]
 		names = append(names, short)
-		if tested := a.Test(r.Context(), c); !tested.OK {
+		if why := a.untold(r.Context(), by, chosen); why != "" {
 			status, out["key"] = "unhealthy", "unhealthy"
-			details = append(details, short+" did not take a test event") // why is the operator's to see
+			details = append(details, short+" did not take a test event: "+why)
 		}
 	}
 	if len(names) > 0 {
 		out["logging_callbacks"] = map[string]any{"callbacks": names, "status": status, "details": strings.Join(details, "; ")}
 	}
 	return wire.Answer(w, records.Written{}, out)
+}
+
+// whys are the reasons of a test event that was not taken, as the holder of a key may read them: addresses, and what a sink
+// says, are for administrators.
+var whys = map[string]string{
+	client.CallbackNotRunning:  "it does not run on the node that answers",
+	client.CallbackCredentials: "its server does not accept the credentials",
+	client.CallbackRefused:     "its server refuses the event",
+	client.CallbackFailed:      "its server cannot be reached, or answers with an error",
+}
+
+// untold says why the callback with the name does not take a test event; "": it does.
+func (a *api) untold(ctx context.Context, by records.Caller, name string) string {
+	c, ok := a.Records.Callbacks.Find(name)
+	if !ok {
+		return "there is no such callback any more"
+	}
+	tested := a.Test(ctx, c)
+	if tested.OK {
+		return ""
+	}
+	why := cmp.Or(whys[tested.Reason], whys[client.CallbackFailed])
+	if by.Who.IsAdmin() {
+		why += " (" + tested.Error + ")"
+	}
+	return why
 }
 
 // Take makes callbacks of what a key's metadata.logging says, takes it out of the metadata, where its secrets

@@ -17,7 +17,7 @@ import (
 type fake struct{ adminapi.Callbacks }
 
 func (fake) Test(_ context.Context, c *resource.Callback) client.CallbackTested {
-	return client.CallbackTested{Callback: c.Name, OK: c.Plugin != "langsmith", Error: "canary-of-the-operator"}
+	return client.CallbackTested{Callback: c.Name, OK: c.Plugin != "langsmith", Error: "canary-of-the-operator", Reason: client.CallbackCredentials}
 }
 
 func harness(t *testing.T) *adminapitest.Harness {
@@ -82,6 +82,35 @@ func TestTeamCallbacks(t *testing.T) {
 	}
 }
 
+// /key/health tests what the key's requests are told to: the nearest holder's callbacks, and one that is not there any more.
+func TestKeyHealth_nearest(t *testing.T) {
+	t.Parallel()
+	h := harness(t)
+	team := h.Must("POST", "/team/new", `{"team_alias":"red"}`)["team_id"].(string)
+	h.Must("POST", "/team/"+team+"/callback", `{"callback_name":"langsmith","callback_vars":{"langsmith_api_key":"k"}}`)
+	h.Must("POST", "/api/v1/callbacks", `{"name":"mine","plugin":"langfuse","selection":"chosen","config":{"public_key":"pk"},"secrets":{"secret_key":"s"}}`)
+	h.Must("POST", "/api/v1/callbacks", `{"name":"gone","plugin":"langfuse","selection":"chosen","config":{"public_key":"pk"},"secrets":{"secret_key":"s"}}`)
+	health := func(body string) string {
+		key, _ := h.Must("POST", "/api/v1/keys", body)["secret"].(string)
+		if strings.Contains(body, "gone") {
+			h.Call(adminapitest.MasterKey, "DELETE", "/api/v1/callbacks/gone", "")
+		}
+		a := h.Call(key, "POST", "/key/health", "")
+		return text(a.Object(t)["logging_callbacks"])
+	}
+	for name, tt := range map[string][2]string{
+		"the team's":    {`{"team_id":"` + team + `"}`, `{"callbacks":["langsmith"],"details":"langsmith did not take a test event: its server does not accept the credentials","status":"unhealthy"}`},
+		"its own":       {`{"team_id":"` + team + `","callbacks":["mine"]}`, `{"callbacks":["mine"],"details":"","status":"healthy"}`},
+		"none":          {`{"team_id":"` + team + `","callbacks":["none"]}`, `null`},
+		"of an admin":   {`{"role":"proxy_admin","team_id":"` + team + `"}`, `{"callbacks":["langsmith"],"details":"langsmith did not take a test event: its server does not accept the credentials (canary-of-the-operator)","status":"unhealthy"}`},
+		"one that went": {`{"callbacks":["gone"]}`, `{"callbacks":["gone"],"details":"gone did not take a test event: there is no such callback any more","status":"unhealthy"}`},
+	} {
+		if got := health(tt[0]); got != tt[1] {
+			t.Errorf("%s: got %s, want %s", name, got, tt[1])
+		}
+	}
+}
+
 func TestKeyLogging(t *testing.T) {
 	t.Parallel()
 	h := harness(t)
@@ -106,7 +135,7 @@ func TestKeyLogging(t *testing.T) {
 	}
 	slices.Sort(health.Logging.Callbacks)
 	if health.Key != "unhealthy" || health.Logging.Status != "unhealthy" || text(health.Logging.Callbacks) != `["langfuse","langsmith"]` ||
-		health.Logging.Details != "langsmith did not take a test event" {
+		health.Logging.Details != "langsmith did not take a test event: its server does not accept the credentials" {
 		t.Errorf("got %s", a.Body)
 	}
 	plain := h.Must("POST", "/key/generate", `{}`)["key"].(string)

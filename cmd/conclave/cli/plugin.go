@@ -34,7 +34,8 @@ func (a *app) pluginNew() *cobra.Command {
 		Use:   "new NAME",
 		Short: "Write the source of a new plugin in Go that builds, and passes the conformance kit",
 		Long: "Write the source of a new plugin in Go that builds, and passes the conformance kit. With --sdk, the folder of " +
-			"Conclave's source, it builds without a network.",
+			"Conclave's source, a build needs no module that a build of Conclave does not need. After 'go mod vendor' in the " +
+			"plugin's folder it needs nothing but Go, and no network.",
 		Example: "  conclave plugin new shout --kind guardrail --sdk ~/src/conclave\n  conclave plugin new departments --kind guardrail --hook",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -128,6 +129,9 @@ func readBundle(path string) ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }()
 	file, err := io.ReadAll(io.LimitReader(f, pack.MaxBundle+1))
+	if err == nil && len(file) > pack.MaxBundle {
+		err = fmt.Errorf("%s has more than the %d bytes that a node takes", path, pack.MaxBundle)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}

@@ -34,7 +34,9 @@ func (g *Aporia) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 		g.sender, err = service.New(cfg.Config, "https://gr-prd.aporia.com/PROJECT")
 	}
 	g.cfg = cfg
-	return service.Described(), err
+	d := service.Described()
+	d.WantsRequest = true
+	return d, err
 }
 
 type answer struct {
@@ -62,9 +64,12 @@ func (g *Aporia) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 		return g.cfg.Decide(found.All()), nil
 	}
 	var revised service.Rewritten
+	asked := service.Messages(&g.cfg.Terms, &sdk.Check{Hook: sdk.Before, Texts: c.Request}) // some policies compare an answer with them
 	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
-		text := c.Texts[texts[n]].Text
-		messages := []service.Message{{Role: "assistant", Content: text}}
+		text, messages := c.Texts[texts[n]].Text, asked
+		if len(messages) == 0 {
+			messages = []service.Message{{Role: "assistant", Content: text}}
+		}
 		out, err := g.ask(ctx, map[string]any{"messages": messages, "response": text, "validation_target": "response"})
 		switch {
 		case err != nil:

@@ -74,6 +74,28 @@ func TestAporia(t *testing.T) {
 	}
 }
 
+// About an answer Aporia is asked with what was asked, by who said it.
+func TestAporia_Asked(t *testing.T) {
+	t.Parallel()
+	var got struct {
+		Messages []struct {
+			Role    string `json:"role"`
+			Content string `json:"content"`
+		} `json:"messages"`
+		Response string `json:"response"`
+		Target   string `json:"validation_target"`
+	}
+	g := servicetest.Configured(t, &aporia.Aporia{}, config(servicetest.Start(t, func(w http.ResponseWriter, r *http.Request) {
+		servicetest.Read(t, r, &got)
+		_, _ = w.Write([]byte(`{"action":"passthrough"}`))
+	})))
+	c := servicetest.Check(sdk.After, "It is in Paris.")
+	c.Request = []sdk.Text{{Role: "system", Text: "Be brief."}, {Role: "user", Text: "Where is it?"}}
+	if v, err := g.Check(t.Context(), c); err != nil || v.Action != guardrail.Pass || fmt.Sprint(got) != "{[{system Be brief.} {user Where is it?}] It is in Paris. response}" {
+		t.Errorf("got %v, %v, %v", v.Action, err, got)
+	}
+}
+
 func TestAporia_Service(t *testing.T) {
 	t.Parallel()
 	servicetest.Run(t, servicetest.Case{

@@ -56,7 +56,7 @@ func (a *Athina) Deliver(ctx context.Context, records []sdk.Record) (int, error)
 type inference struct {
 	Model       string         `json:"language_model_id"`
 	Prompt      any            `json:"prompt"`   // the messages of the request, or its body as text
-	Response    string         `json:"response"` // the body of the answer
+	Response    string         `json:"response"` // the text of the answer, or its body
 	Tokens      int64          `json:"prompt_tokens"`
 	Completion  int64          `json:"completion_tokens"`
 	Total       int64          `json:"total_tokens"`
@@ -75,7 +75,7 @@ func (a *Athina) request(records []sdk.Record) (*sink.Request, error) {
 	r := &records[0]
 	p := payload.Of(r)
 	log := inference{
-		Model: payload.UpstreamModel(r), Prompt: asked(r.Request), Response: strings.ToValidUTF8(string(r.Response), "\uFFFD"),
+		Model: payload.UpstreamModel(r), Prompt: asked(r.Request), Response: answered(r.Response),
 		Tokens: p.Prompt, Completion: p.Completion, Total: p.Total, Millis: r.Duration.Milliseconds(), Cost: p.Cost, Environment: a.cfg.Environment,
 		Customer: r.TeamID, User: r.EndUser, Session: r.SessionID, Reference: r.RequestID, Slug: r.Prompt,
 		Custom: map[string]any{
@@ -102,4 +102,32 @@ func asked(request []byte) any {
 		return body.Messages
 	}
 	return strings.ToValidUTF8(string(request), "\uFFFD")
+}
+
+// answered is the text of an answer that has some, in OpenAI's words or Anthropic's, or its body.
+func answered(response []byte) string {
+	var body struct {
+		Choices []struct {
+			Message struct {
+				Content string `json:"content"`
+			} `json:"message"`
+			Text string `json:"text"`
+		} `json:"choices"`
+		Content []struct {
+			Text string `json:"text"`
+		} `json:"content"`
+	}
+	if json.Unmarshal(response, &body) == nil {
+		var texts []string
+		for _, c := range body.Choices {
+			texts = append(texts, c.Message.Content+c.Text)
+		}
+		for _, c := range body.Content {
+			texts = append(texts, c.Text)
+		}
+		if text := strings.Join(texts, "\n"); strings.TrimSpace(text) != "" {
+			return text
+		}
+	}
+	return strings.ToValidUTF8(string(response), "\uFFFD")
 }

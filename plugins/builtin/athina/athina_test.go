@@ -2,7 +2,6 @@ package athina_test
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/athina"
@@ -50,12 +49,26 @@ func TestAthina(t *testing.T) {
 	if len(in) != 2 {
 		t.Fatalf("%d logs", len(in))
 	}
-	if a := in[0]; a.Model != "gpt-x" || len(a.Prompt) != 1 || a.Prompt[0].Role != "user" || !strings.Contains(a.Response, sinktest.Canary) ||
+	if a := in[0]; a.Model != "gpt-x" || len(a.Prompt) != 1 || a.Prompt[0].Role != "user" || a.Response != sinktest.Canary+" said" ||
 		a.Tokens != 125 || a.Millis != 1500 || a.Cost != 0.00125 || a.Reference != "req-1" {
 		t.Errorf("got %+v", a)
 	}
 	if b := in[1]; b.Custom.Status != "failure" || b.Custom.HTTP != 429 || b.Custom.Error == "" {
 		t.Errorf("got %+v", b)
+	}
+	for answer, want := range map[string]string{
+		`{"content":[{"type":"text","text":"one"},{"type":"text","text":"two"}]}`: "one\ntwo", `{"choices":[{"text":"completed"}]}`: "completed",
+		`{"choices":[{"message":{"content":null,"tool_calls":[{"id":"c1"}]}}]}`: `{"choices":[{"message":{"content":null,"tool_calls":[{"id":"c1"}]}}]}`, "data: x": "data: x",
+	} {
+		r := sinktest.Telling(sinktest.Records(1))
+		r[0].Response = []byte(answer)
+		sinktest.Deliver(t, c, r)
+		var one inference
+		sent := s.Take()
+		sent[0].JSON(t, &one)
+		if one.Response != want {
+			t.Errorf("%s: got %q, want %q", answer, one.Response, want)
+		}
 	}
 	for _, bad := range []map[string]any{{}, {"api_key": "x", "url": "x"}} {
 		if sinktest.Try(&athina.Athina{}, bad) == nil {

@@ -60,14 +60,14 @@ func (g *Shield) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 		}
 	}
 	prompts, documents = service.Pieces(prompts, maxChars), service.Pieces(documents, maxChars/maxDocuments)
-	n := len(prompts)
 	var found service.Found
-	err := service.Each(ctx, n+(len(documents)+maxDocuments-1)/maxDocuments, func(ctx context.Context, i int) error {
-		if i < n {
-			return g.ask(ctx, prompts[i], nil, &found)
+	err := service.Each(ctx, max(len(prompts), (len(documents)+maxDocuments-1)/maxDocuments), func(ctx context.Context, i int) error {
+		prompt := ""
+		if i < len(prompts) {
+			prompt = prompts[i]
 		}
-		from := (i - n) * maxDocuments
-		return g.ask(ctx, "", documents[from:min(len(documents), from+maxDocuments)], &found)
+		from := min(len(documents), i*maxDocuments)
+		return g.ask(ctx, prompt, documents[from:min(len(documents), from+maxDocuments)], &found)
 	})
 	if err != nil {
 		return sdk.Verdict{}, err
@@ -76,12 +76,8 @@ func (g *Shield) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 }
 
 func (g *Shield) ask(ctx context.Context, prompt string, documents []string, found *service.Found) error {
-	body := map[string]any{"userPrompt": prompt}
-	if len(documents) > 0 {
-		body["documents"] = documents
-	}
 	var out shielded
-	if err := g.post(ctx, "shieldPrompt", body, &out); err != nil {
+	if err := g.post(ctx, "shieldPrompt", map[string]any{"userPrompt": prompt, "documents": append([]string{}, documents...)}, &out); err != nil {
 		return err
 	}
 	if prompt != "" && (out.Prompt == nil || out.Prompt.Attack == nil) || len(out.Documents) != len(documents) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/payload"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
@@ -15,8 +16,10 @@ import (
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
-// maxBatch is how many logs Datadog takes at a time.
-const maxBatch = 1000
+const (
+	maxBatch = 1000           // logs that Datadog takes at a time
+	datable  = 17 * time.Hour // Datadog takes no log that is said to be 18 hours old
+)
 
 // Config is the configuration.
 type Config struct {
@@ -74,6 +77,8 @@ type entry struct {
 	Message string `json:"message"`
 	Service string `json:"service"`
 	Status  string `json:"status"`
+	// Time is when the request ended; empty: it is too long ago, and the log has the time at which it comes.
+	Time string `json:"timestamp,omitempty"`
 }
 
 func (d *Datadog) request(records []sdk.Record) (*sink.Request, error) {
@@ -92,6 +97,9 @@ func (d *Datadog) request(records []sdk.Record) (*sink.Request, error) {
 		}
 		if r.Status != "success" {
 			entries[i].Status = "error"
+		}
+		if ended := r.StartedAt.Add(r.Duration); time.Since(ended) < datable {
+			entries[i].Time = ended.UTC().Format("2006-01-02T15:04:05.000Z")
 		}
 	}
 	body, err := json.Marshal(entries)

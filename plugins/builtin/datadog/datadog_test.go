@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
 	"github.com/conclave-llm/conclave/plugins/builtin/payload"
@@ -46,6 +47,16 @@ func TestDatadog(t *testing.T) {
 	var p payload.Payload
 	if err := json.Unmarshal([]byte(logs[1].Message), &p); err != nil || p.Error.Class != "budget_exceeded" {
 		t.Errorf("message %q, %v", logs[1].Message, err)
+	}
+	records := sinktest.Records(2)
+	now := time.Now().UTC()
+	records[0].StartedAt, records[1].StartedAt = now.Add(-time.Hour), now.Add(-19*time.Hour)
+	sinktest.Deliver(t, d, records)
+	var dated []map[string]any
+	again := s.Take()
+	again[0].JSON(t, &dated)
+	if want := now.Add(-time.Hour + records[0].Duration).Format("2006-01-02T15:04:05.000Z"); dated[0]["timestamp"] != want || dated[1]["timestamp"] != nil {
+		t.Errorf("the logs say that they are of %v and %v, want %s and nothing: Datadog takes none that is older than 18 hours", dated[0]["timestamp"], dated[1]["timestamp"], want)
 	}
 	if sinktest.Try(&datadog.Datadog{}, map[string]any{}) == nil || sinktest.Try(&datadog.Datadog{}, map[string]any{"api_key": "k", "site": "evil/x"}) == nil {
 		t.Error("a configuration without a key, or with another host as site, is taken")

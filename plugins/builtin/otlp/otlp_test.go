@@ -225,6 +225,64 @@ func TestLangtrace(t *testing.T) {
 	}
 }
 
+// What was said, tags and sessions stand under the names that vendors publish.
+func TestVendors_names(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]map[string]any{
+		"langsmith": {
+			"gen_ai.prompt": `{"model":"fast","messages":[{"role":"user","content":"canary-5e1f asked"}]}`, "langsmith.span.kind": "llm", "langsmith.span.tags": "prod",
+			"gen_ai.completion": `{"choices":[{"message":{"role":"assistant","content":"canary-5e1f said"}}]}`, "langsmith.metadata.session_id": "s-1",
+		},
+		"lunary": {
+			"gen_ai.prompt.0.role": "user", "gen_ai.prompt.0.content": "canary-5e1f asked", "gen_ai.prompt.1.role": nil,
+			"gen_ai.completion.0.role": "assistant", "gen_ai.completion.0.content": "canary-5e1f said",
+		},
+		"opik":       {"opik.tags": "prod", "gen_ai.conversation.id": "s-1", "gen_ai.system": "openai"},
+		"braintrust": {"gen_ai.input.messages": `[{"role":"user","parts":[{"type":"text","content":"canary-5e1f asked"}]}]`, "gen_ai.prompt": nil},
+	} {
+		s := sinktest.NewServer(t, "")
+		o := otlp.New(name)
+		sinktest.Configure(t, o, map[string]any{"endpoint": s.URL, "api_key": "ak", "project": "pr", "workspace": "ws"})
+		records := sinktest.Telling(sinktest.Records(1))
+		sinktest.Deliver(t, o, records)
+		records[0].Endpoint, records[0].Request, records[0].Response = "embeddings", nil, []byte("data: {}\n\n")
+		sinktest.Deliver(t, o, records)
+		got := s.Take()
+		spans := spansOf(read(t, &got[0]))
+		for key, v := range want {
+			if at := valueOf(spans[0].Attributes, key); at != v {
+				t.Errorf("%s: %s: got %v, want %v", name, key, at, v)
+			}
+		}
+		other := spansOf(read(t, &got[1]))[0].Attributes
+		if name == "langsmith" && valueOf(other, "langsmith.span.kind") != "embedding" || name == "lunary" && valueOf(other, "gen_ai.completion.0.content") != "data: {}\n\n" {
+			t.Errorf("%s: an answer that has no messages: %v", name, other)
+		}
+	}
+}
+
+// The address of one's own server may be what the vendor's pages call its endpoint.
+func TestVendors_endpoint(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	for name, tt := range map[string][2]string{
+		"langsmith":     {"/api/v1/otel", "/api/v1/otel/v1/traces"},
+		"opik":          {"/opik/api/v1/private/otel/", "/opik/api/v1/private/otel/v1/traces"},
+		"langfuse_otel": {"/api/public/otel", "/api/public/otel/v1/traces"},
+		"weave":         {"/otel/v1/traces", "/otel/v1/traces"},
+		"lunary":        {"/v1/otel", "/v1/otel/v1/traces"},
+	} {
+		o := otlp.New(name)
+		sinktest.Configure(t, o, map[string]any{
+			"endpoint": s.URL + tt[0], "api_key": "ak", "public_key": "pk", "secret_key": "sk", "project": "pr", "workspace": "ws",
+		})
+		sinktest.Deliver(t, o, sinktest.Records(1))
+		if got := s.Take()[0].Path; got != tt[1] {
+			t.Errorf("%s at %s: got %s, want %s", name, tt[0], got, tt[1])
+		}
+	}
+}
+
 // Each vendor gets the headers and the path of its row; whether the vendor takes them this cannot tell.
 func TestVendors(t *testing.T) {
 	t.Parallel()

@@ -120,7 +120,7 @@ func attributes(r *sdk.Record, operation string) []*common.KeyValue {
 	for _, g := range r.Guardrails {
 		list = append(list, text("conclave.guardrail."+g.Guardrail+"."+g.Hook, strings.TrimSpace(g.Status+" "+g.Found)))
 	}
-	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+	return present(list...)
 }
 
 // part and message are the conventions' form of what was said.
@@ -145,7 +145,7 @@ func content(r *sdk.Record, openInference bool) (list []*common.KeyValue) {
 	if openInference {
 		list = append(list, text("input.value", string(r.Request)), text("output.value", string(r.Response)))
 	}
-	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+	return present(list...)
 }
 
 // said is one message of a body in any of the dialects that have messages.
@@ -154,14 +154,18 @@ type said struct {
 	Content json.RawMessage `json:"content"`
 }
 
-func inputOf(body []byte) string {
+func inputOf(body []byte) string  { return encoded(asked(body), body) }
+func outputOf(body []byte) string { return encoded(answered(body), body) }
+
+// asked are the messages of a request's body; none if it is in words of another kind.
+func asked(body []byte) []said {
 	var in struct {
 		Messages []said          `json:"messages"`
 		Prompt   json.RawMessage `json:"prompt"`
 		Input    json.RawMessage `json:"input"`
 	}
 	if json.Unmarshal(body, &in) != nil {
-		return string(body)
+		return nil
 	}
 	messages := in.Messages
 	for _, raw := range []json.RawMessage{in.Prompt, in.Input} {
@@ -169,10 +173,11 @@ func inputOf(body []byte) string {
 			messages = []said{{Role: "user", Content: raw}}
 		}
 	}
-	return encoded(messages, body)
+	return messages
 }
 
-func outputOf(body []byte) string {
+// answered are the messages of an answer's body; none if it is in words of another kind, or a stream's events.
+func answered(body []byte) []said {
 	var out struct {
 		Role    string          `json:"role"`
 		Content json.RawMessage `json:"content"` // of Anthropic's
@@ -182,7 +187,7 @@ func outputOf(body []byte) string {
 		} `json:"choices"`
 	}
 	if json.Unmarshal(body, &out) != nil {
-		return string(body) // a stream's events
+		return nil
 	}
 	var messages []said
 	for _, c := range out.Choices {
@@ -195,7 +200,7 @@ func outputOf(body []byte) string {
 	if len(messages) == 0 && len(out.Content) > 0 {
 		messages = []said{{Role: out.Role, Content: out.Content}}
 	}
-	return encoded(messages, body)
+	return messages
 }
 
 // encoded is the messages in the conventions' form; the body as it is if there are none.
@@ -249,7 +254,7 @@ func inference(r *sdk.Record) []*common.KeyValue {
 	if r.Priced {
 		list = append(list, &common.KeyValue{Key: "llm.cost.total", Value: double(usd(r))})
 	}
-	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+	return present(list...)
 }
 
 // kindOf is what OpenInference and MLflow call a request, which is chat if it is nothing else.

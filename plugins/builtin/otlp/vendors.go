@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -30,9 +31,10 @@ type vendor struct {
 	more func(r *sdk.Record) []*common.KeyValue
 }
 
-// vendors are the vendors by the names of their callbacks. MLflow and Phoenix are real servers in test/counterparts,
-// Weave's row was compared with its documentation, those of AgentOps, Arize and Langtrace with the sources that these publish; the
-// addresses and headers of the others have not been tried at the vendor or checked against its pages.
+// vendors are the vendors by the names of their callbacks. MLflow and Phoenix are real servers in test/counterparts. The rows of
+// Braintrust, LangSmith, Logfire and Weave were compared with their documentation, those of AgentOps, Arize, Langtrace, Lunary and
+// Opik with the sources that these publish; the addresses and headers of the others have not been tried at the vendor or
+// checked against its pages.
 var vendors = map[string]vendor{
 	"otlp": {title: "any OpenTelemetry collector"},
 	"agentops": { //nolint:gosec // an address, no secret
@@ -89,9 +91,7 @@ var vendors = map[string]vendor{
 				h.Set("x-tenant-id", c.Workspace)
 			}
 		},
-		more: func(*sdk.Record) []*common.KeyValue {
-			return []*common.KeyValue{text("langsmith.span.kind", "llm")}
-		},
+		more: langsmith,
 	},
 	"langtrace": {
 		title: "Langtrace", endpoint: "https://app.langtrace.ai", path: "/api/trace", needs: []string{"api_key"}, json: true,
@@ -105,7 +105,7 @@ var vendors = map[string]vendor{
 		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("Authorization", c.APIKey) },
 	},
 	"lunary": {
-		title: "Lunary", endpoint: "https://api.lunary.ai/v1/otel", needs: []string{"api_key"}, prove: bearer,
+		title: "Lunary", endpoint: "https://api.lunary.ai/v1/otel", needs: []string{"api_key"}, prove: bearer, more: lunary,
 	},
 	"mlflow": {
 		title: "MLflow 3.6 or newer", needs: []string{"project"}, // the id of the experiment
@@ -130,6 +130,7 @@ var vendors = map[string]vendor{
 				}
 			}
 		},
+		more: func(r *sdk.Record) []*common.KeyValue { return present(text("opik.tags", strings.Join(r.Tags, ","))) },
 	},
 	"phoenix": {
 		title: "Arize Phoenix", inference: true,
@@ -195,11 +196,14 @@ func (v *vendor) check(c *Config) error {
 	return nil
 }
 
+// traces is the path of spans, as the protocol has it.
+const traces = "/v1/traces"
+
 // url is where spans go.
 func (v *vendor) url(c *Config) string {
 	path, region := v.path, c.Region
 	if path == "" {
-		path = "/v1/traces"
+		path = traces
 	}
 	if region == "" {
 		region = v.region
@@ -209,8 +213,12 @@ func (v *vendor) url(c *Config) string {
 		base = strings.ReplaceAll(v.endpoint, "{region}", region)
 	}
 	base = strings.TrimSuffix(base, "/")
-	if strings.HasSuffix(base, path) || strings.HasSuffix(base, "/v1/traces") {
+	before, _ := strings.CutSuffix(path, traces) // vendors' pages name an address that ends so
+	switch {
+	case strings.HasSuffix(base, path), strings.HasSuffix(base, traces):
 		return base
+	case before != "" && strings.HasSuffix(base, before):
+		return base + traces
 	}
 	return base + path
 }
@@ -232,10 +240,48 @@ func project(c *Config, resource map[string]string) {
 
 // langfuse are the names that Langfuse reads before others.
 func langfuse(r *sdk.Record) []*common.KeyValue {
-	list := []*common.KeyValue{
+	return present(
 		text("langfuse.observation.type", "generation"), text("langfuse.session.id", r.SessionID), text("langfuse.user.id", firstOf(r.EndUser, r.UserID)),
 		text("langfuse.observation.input", string(r.Request)), text("langfuse.observation.output", string(r.Response)),
+	)
+}
+
+// langsmith are the names that LangSmith makes a run's kind, inputs, outputs, tags and thread of.
+func langsmith(r *sdk.Record) []*common.KeyValue {
+	kind := "llm"
+	if r.Endpoint == "embeddings" {
+		kind = "embedding"
 	}
+	return present(
+		text("langsmith.span.kind", kind), text("langsmith.span.tags", strings.Join(r.Tags, ",")), text("langsmith.metadata.session_id", r.SessionID),
+		text("gen_ai.prompt", string(r.Request)), text("gen_ai.completion", string(r.Response)),
+	)
+}
+
+// lunary are the names in which Lunary reads what was said: those of OpenLLMetry, one for each message.
+func lunary(r *sdk.Record) []*common.KeyValue {
+	return append(indexed("gen_ai.prompt", asked(r.Request), said{"user", r.Request}), indexed("gen_ai.completion", answered(r.Response), said{"assistant", r.Response})...)
+}
+
+// indexed are messages by their numbers; where there are none, the body in their place.
+func indexed(prefix string, messages []said, body said) (list []*common.KeyValue) {
+	if len(messages) == 0 && len(body.Content) > 0 {
+		messages = []said{body}
+	}
+	for i, m := range messages {
+		content := string(m.Content)
+		var plain string
+		if json.Unmarshal(m.Content, &plain) == nil {
+			content = plain
+		}
+		at := fmt.Sprintf("%s.%d.", prefix, i)
+		list = append(list, present(text(at+"role", m.Role), text(at+"content", content))...)
+	}
+	return list
+}
+
+// present are those attributes that say something.
+func present(list ...*common.KeyValue) []*common.KeyValue {
 	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
 }
 
@@ -247,7 +293,7 @@ func mlflow(r *sdk.Record) []*common.KeyValue {
 	if r.Priced {
 		list = append(list, text("mlflow.llm.cost", fmt.Sprintf(`{"total_cost":%v}`, usd(r))))
 	}
-	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+	return present(list...)
 }
 
 func firstOf(a, b string) string {

@@ -25,6 +25,10 @@ func serve(t *testing.T) http.HandlerFunc {
 			Messages []message `json:"messages"`
 		}
 		servicetest.Read(t, r, &in)
+		if b, _ := json.Marshal(in.Messages); len(b) > 20<<10 {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
 		if r.URL.Path != "/v1/text/guard" || r.Header.Get("Authorization") != "Bearer "+servicetest.Key {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -70,6 +74,23 @@ func TestPangea(t *testing.T) {
 		if tt.want == guardrail.Rewrite && (len(v.Replacements) != 1 || v.Replacements[0].Index != 1 || v.Replacements[0].Text != "ask <PERSON>") {
 			t.Errorf("got %+v", v.Replacements)
 		}
+	}
+}
+
+// More than AI Guard reads at a time is asked about in several requests, and one text that is too long is not judged.
+func TestPangea_Long(t *testing.T) {
+	t.Parallel()
+	g := servicetest.Configured(t, &pangea.Pangea{}, config(servicetest.Start(t, serve(t))))
+	long := strings.Repeat("lorem \"ipsum\" ", 1000) // 14,000 bytes, and 16,000 as JSON
+	v, err := g.Check(t.Context(), servicetest.Check(sdk.Before, long, "ask Bob", long, "hello", "tell Bob"))
+	if err != nil || fmt.Sprint(v.Replacements) != "[{1 ask <PERSON>  0 0} {4 tell <PERSON>  0 0}]" {
+		t.Errorf("got %+v, %v", v.Replacements, err)
+	}
+	if v, err = g.Check(t.Context(), servicetest.Check(sdk.Before, long, long, "inject")); err != nil || v.Action != guardrail.Block || fmt.Sprint(v.Findings) != "[prompt_injection]" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if v, err = g.Check(t.Context(), servicetest.Check(sdk.Before, "hello", long+long)); err == nil || !strings.Contains(err.Error(), "20480 bytes") {
+		t.Errorf("a text that is too long: got %+v, %v", v, err)
 	}
 }
 

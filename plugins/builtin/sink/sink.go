@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
 const (
@@ -205,7 +206,21 @@ func (c *Client) try(ctx context.Context, r *Request, header http.Header, body [
 	case Rejects(res.StatusCode) && (r.Passes == nil || !r.Passes(answer)):
 		return nil, 0, &Rejected{Status: res.StatusCode, Reason: Reason(answer)}
 	}
-	return nil, retryAfter(res.Header), fmt.Errorf("%s answered %d: %s", Shown(r.URL), res.StatusCode, Reason(answer))
+	return nil, retryAfter(res.Header), &answered{res.StatusCode, fmt.Sprintf("%s answered %d: %s", Shown(r.URL), res.StatusCode, Reason(answer))}
+}
+
+// answered is an answer after which what was sent comes again.
+type answered struct {
+	status int
+	text   string
+}
+
+// Error implements error.
+func (a *answered) Error() string { return a.text }
+
+// Is says of which answers the credentials are the reason.
+func (a *answered) Is(target error) bool {
+	return target == sdk.ErrCallbackDenied && (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden)
 }
 
 // bare leaves the URL, which may hold secrets, out of an error of net/http.

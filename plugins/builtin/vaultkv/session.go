@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
 // The ways to log in.
@@ -82,8 +85,7 @@ func (v *Vault) login(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	mount := strings.Trim(cmp.Or(v.cfg.AuthMount, v.cfg.Auth), "/")
-	got, err := c.Logical().WriteWithContext(ctx, "auth/"+mount+"/login", proof)
+	got, err := c.Logical().WriteWithContext(ctx, v.cfg.loginPath(), proof)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +94,19 @@ func (v *Vault) login(ctx context.Context) (*session, error) {
 	}
 	c.SetToken(got.Auth.ClientToken)
 	return s, s.keep(got)
+}
+
+// loginPath is where the way to log in is.
+func (c *Config) loginPath() string {
+	return "auth/" + strings.Trim(cmp.Or(c.AuthMount, c.Auth), "/") + "/login"
+}
+
+// loginFailed tells a node why Vault let nobody in.
+func (c *Config) loginFailed(err error) error {
+	if status(err) == http.StatusNotFound {
+		return &sdk.SecretError{Reason: sdk.SecretDenied, Text: "log in to Vault: nothing is at " + c.loginPath() + " (404)"}
+	}
+	return reason("log in to Vault", err)
 }
 
 // proof is what a way to log in sends.

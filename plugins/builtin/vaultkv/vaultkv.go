@@ -172,12 +172,12 @@ func (v *Vault) do(ctx context.Context, path, doing string, ask func(*session, p
 	}
 	s, err := v.session(ctx, nil)
 	if err != nil {
-		return reason("log in to Vault", err)
+		return v.cfg.loginFailed(err)
 	}
 	err = ask(s, p)
 	if status(err) == http.StatusForbidden && v.cfg.Auth != authToken { // the token may have been revoked
 		if s, err = v.session(ctx, s); err != nil {
-			return reason("log in to Vault", err)
+			return v.cfg.loginFailed(err)
 		}
 		err = ask(s, p)
 	}

@@ -121,6 +121,10 @@ func (f *fakeVault) read(w http.ResponseWriter, path, namespace string) {
 }
 
 func (f *fakeVault) login(w http.ResponseWriter, r *http.Request, path string) {
+	if strings.HasPrefix(path, "auth/nowhere/") {
+		refuse(w, http.StatusNotFound)
+		return
+	}
 	var in map[string]string
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	good := path == "auth/approle/login" && in["role_id"] == "r" && in["secret_id"] == "s" ||
@@ -254,6 +258,7 @@ func TestVault_Logins(t *testing.T) {
 	}{
 		{"approle", map[string]any{"auth": "approle", "role_id": "r", "secret_id": "s"}, "sk-1"},
 		{"approle that is refused", map[string]any{"auth": "approle", "role_id": "r"}, "denied"},
+		{"approle where nothing is", map[string]any{"auth": "approle", "auth_mount": "nowhere", "role_id": "r", "secret_id": "s"}, "denied"},
 		{"kubernetes", map[string]any{"auth": "kubernetes", "auth_mount": "k8s", "role": "gateway", "token_file": jwt}, "sk-1"},
 		{"kubernetes without a pod", map[string]any{"auth": "kubernetes", "role": "gateway", "token_file": jwt + "x"}, "unavailable"},
 	} {

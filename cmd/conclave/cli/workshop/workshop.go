@@ -1,5 +1,5 @@
-// Package workshop is what the author of a plugin does at his own desk, without a node and
-// without a network: begin one, make a signing key, pack a version.
+// Package workshop is what the author of a plugin does at his own desk, without a node: begin one,
+// make a signing key, pack a version.
 package workshop
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -34,6 +35,9 @@ var templates embed.FS
 // names that a plugin may have: they stand in paths, and in Go.
 var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
+// paths of modules, with what Go lets stand in them.
+var validModule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*$`)
+
 // hookKind is the kind of plugins that may be general hooks.
 const hookKind = "guardrail"
 
@@ -44,7 +48,7 @@ type New struct {
 	Hook   bool   // of a guardrail: a general hook, which changes requests, answers, errors and records
 	Module string // Go's; "": the name
 	Folder string // "": the name
-	SDK    string // folder of Conclave's source, for a build without a network; "": the published module
+	SDK    string // folder of Conclave's source, whose requirements the plugin gets; "": the published module
 }
 
 // Create writes the plugin and returns the names of its files. It overwrites nothing.
@@ -68,8 +72,8 @@ func (n New) Create() ([]string, error) {
 	if n.Folder == "" {
 		n.Folder = n.Name
 	}
-	if err := os.Mkdir(n.Folder, 0o755); err != nil { //nolint:gosec // source for anybody to read
-		return nil, fmt.Errorf("make folder: %w", err)
+	if !validModule.MatchString(n.Module) {
+		return nil, fmt.Errorf("module %q is not a path of Go's, such as example.org/shout", n.Module)
 	}
 	files := map[string][]byte{}
 	for _, dir := range []string{"all", from} {
@@ -108,7 +112,7 @@ func (n New) render(dir string, files map[string][]byte) error {
 }
 
 // requirements writes go.mod. With a folder of the SDK it has all modules that the SDK has, by
-// their versions and sums, so that a build asks nobody.
+// their versions and sums, so that a build asks nobody which they are.
 func (n New) requirements(files map[string][]byte) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "module %s\n\ngo 1.26.0\n", n.Module)
@@ -127,7 +131,7 @@ func (n New) requirements(files map[string][]byte) error {
 	if files["go.sum"], err = os.ReadFile(filepath.Join(sdk, "go.sum")); err != nil {
 		return fmt.Errorf("read the SDK: %w", err)
 	}
-	fmt.Fprintf(&out, "\nrequire github.com/conclave-llm/conclave v0.0.0\n\nreplace github.com/conclave-llm/conclave => %s\n", sdk)
+	fmt.Fprintf(&out, "\nrequire github.com/conclave-llm/conclave v0.0.0\n\nreplace github.com/conclave-llm/conclave => %q\n", sdk)
 	for _, block := range requireBlock.FindAllString(string(mod), -1) {
 		fmt.Fprintf(&out, "\n%s\n", strings.ReplaceAll(block, " // indirect", ""))
 	}
@@ -136,20 +140,17 @@ func (n New) requirements(files map[string][]byte) error {
 
 var requireBlock = regexp.MustCompile(`(?ms)^require \(\n.*?^\)`)
 
-// write writes the files into the folder, none of which may be there.
+// write makes the folder, which must not be there, with the files.
 func write(folder string, files map[string][]byte) ([]string, error) {
-	var names []string
-	for name, body := range files {
-		at := filepath.Join(folder, name)
-		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s is there already", at)
-		}
-		if err := os.WriteFile(at, body, 0o644); err != nil { //nolint:gosec // source for anybody to read
+	if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // source for anybody to read
+		return nil, fmt.Errorf("make folder: %w", err)
+	}
+	names := slices.Sorted(maps.Keys(files))
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(folder, name), files[name], 0o644); err != nil { //nolint:gosec // source for anybody to read
 			return nil, fmt.Errorf("write plugin: %w", err)
 		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
 	return names, nil
 }
 
@@ -275,14 +276,17 @@ func (p Pack) binaries(what *plan) ([]pack.Binary, error) {
 		return nil, fmt.Errorf("%s names no binaries", PlanName)
 	}
 	var all []pack.Binary
-	for platform, at := range what.Binaries {
+	for _, platform := range slices.Sorted(maps.Keys(what.Binaries)) {
+		at := what.Binaries[platform]
 		goos, arch, _ := strings.Cut(platform, "/")
 		body, err := os.ReadFile(filepath.Join(p.Folder, at))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no binary for %s at %s: build it first ('make pack' in %s builds all and packs them)", platform, filepath.Join(p.Folder, at), p.Folder)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read binary for %s: %w", platform, err)
 		}
 		all = append(all, pack.Binary{OS: goos, Arch: arch, Body: body})
 	}
-	slices.SortFunc(all, func(a, b pack.Binary) int { return strings.Compare(a.OS+"/"+a.Arch, b.OS+"/"+b.Arch) })
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package workshop_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,14 @@ const root = "../../../.." // of the module
 // goTool runs the go command in the folder, without a network.
 func goTool(t *testing.T, folder string, args ...string) string {
 	t.Helper()
+	return goToolWith(t, folder, nil, args...)
+}
+
+// goToolWith is goTool with more variables of the environment.
+func goToolWith(t *testing.T, folder string, env []string, args ...string) string {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir, cmd.Env = folder, append(os.Environ(), "GOPROXY=off", "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = folder, append(append(os.Environ(), "GOPROXY=off", "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0"), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -60,6 +67,47 @@ func TestNew_PassesTheKit(t *testing.T) {
 				t.Errorf("the kit left out %d checks, want %d:\n%s", n, tt.without, out)
 			}
 		})
+	}
+}
+
+// TestNew_Vendored makes a plugin of each kind, puts all that it needs into its folder, and builds and tests it where Go has no
+// module and no network.
+func TestNew_Vendored(t *testing.T) {
+	if os.Getenv("CONCLAVE_FULL") == "" {
+		t.Skip("compiles the SDK once more, out of another folder: CONCLAVE_FULL=1")
+	}
+	for _, kind := range manifest.Kinds {
+		folder := filepath.Join(t.TempDir(), "with a space", "shout")
+		if err := os.Mkdir(filepath.Dir(folder), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (workshop.New{Name: "shout", Kind: kind, Folder: folder, SDK: root}).Create(); err != nil {
+			t.Fatal(err)
+		}
+		goTool(t, folder, "mod", "vendor")
+		mod, err := os.ReadFile(filepath.Join(folder, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sdk, err := filepath.Abs(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		elsewhere := bytes.ReplaceAll(mod, []byte(sdk), []byte("/nowhere/conclave")) // the machine has no source of Conclave either
+		list, err := os.ReadFile(filepath.Join(folder, "vendor/modules.txt"))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, "vendor/modules.txt"), bytes.ReplaceAll(list, []byte(sdk), []byte("/nowhere/conclave")), 0o600)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, "go.mod"), elsewhere, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := goToolWith(t, folder, []string{"GOMODCACHE=" + filepath.Join(t.TempDir(), "empty")}, "test", "-run", "TestProgram", "-v", "./...")
+		if n := strings.Count(out, "--- PASS: TestProgram/"); n < 20 {
+			t.Errorf("%s: the kit made %d checks:\n%s", kind, n, out)
+		}
 	}
 }
 
@@ -105,12 +153,16 @@ func TestNew_Refuses(t *testing.T) {
 		{"a path for a name", workshop.New{Name: "../x", Kind: "guardrail"}, "name"},
 		{"a hook that is no guardrail", workshop.New{Name: "x", Kind: "auth", Hook: true, Folder: filepath.Join(dir, "c")}, "guardrail"},
 		{"an unknown kind", workshop.New{Name: "x", Kind: "router", Folder: filepath.Join(dir, "a")}, "kind"},
+		{"a module that is no path", workshop.New{Name: "x", Kind: "guardrail", Module: "a b", Folder: filepath.Join(dir, "d")}, "module"},
 		{"a folder that is there", workshop.New{Name: "x", Kind: "guardrail", Folder: dir}, "exists"},
 		{"an SDK that is not there", workshop.New{Name: "x", Kind: "guardrail", Folder: filepath.Join(dir, "b"), SDK: dir}, "SDK"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := tt.n.Create(); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Create = %v, want an error with %q", err, tt.want)
+			}
+			if _, err := os.Stat(tt.n.Folder); tt.n.Folder != dir && !os.IsNotExist(err) {
+				t.Errorf("a folder is left of what was refused: %v", err)
 			}
 		})
 	}
@@ -123,7 +175,7 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := (workshop.Pack{Folder: folder}).Write(); err == nil || !strings.Contains(err.Error(), "linux") {
-		t.Errorf("without binaries: %v", err)
+		t.Errorf("without binaries: %v", err) // names the first
 	}
 	if err := os.Mkdir(filepath.Join(folder, "dist"), 0o750); err != nil {
 		t.Fatal(err)

@@ -230,6 +230,9 @@ func keeps(t *testing.T, c sdk.Callback, s *Server, cfg Config) {
 		if _, refused := errors.AsType[*sdk.CallbackRefused](err); n != 0 || err == nil || refused {
 			t.Errorf("answered %d: delivered %d, %v, want none and an error", status, n, err)
 		}
+		if errors.Is(err, sdk.ErrCallbackDenied) != (status == http.StatusUnauthorized) {
+			t.Errorf("answered %d: %v, of which it is not known whether the credentials are the reason", status, err)
+		}
 		for _, secret := range cfg.Secrets {
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Errorf("the error %q repeats a secret", err)
