@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/modelfile"
@@ -71,7 +72,7 @@ func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 	case llm.Has(body, "contents"):
 		at = llm.GenerateContent
 	case llm.Has(body, "prompt"):
-		return countPrompt(t, body)
+		at = llm.Completions
 	case llm.Has(body, "input") && !llm.Has(body, "messages"):
 		at = llm.Responses
 	case llm.Has(body, "system"):
@@ -79,12 +80,48 @@ func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 	case !llm.Has(body, "messages"):
 		return 0, &llm.Error{Kind: llm.Invalid, Code: "missing_required_parameter", Param: "messages", Message: "The request must have messages, contents or a prompt."}
 	}
-	in, _ := provider.InboundOf(at)
+	return TokensAt(t, at, body)
+}
+
+// TokensAt counts the prompt of a request to an endpoint, of conversations or of embeddings. Errors are *llm.Error of
+// kind Invalid.
+func TokensAt(t tokenize.Tokenizer, at llm.Endpoint, body []byte) (int, error) {
+	if at == llm.Completions {
+		return countPrompt(t, body)
+	}
+	if in, ok := provider.EmbedInboundOf(at); ok {
+		q, err := in.DecodeRequest(body)
+		if err != nil {
+			return 0, err
+		}
+		return countInputs(t, q)
+	}
+	in, ok := provider.InboundOf(at)
+	if !ok {
+		return counted(0, errors.New("nobody reads requests to "+at.String()))
+	}
 	q, err := in.DecodeRequest(body)
 	if err != nil {
 		return 0, err
 	}
 	return counted(tokenize.CountRequest(t, q))
+}
+
+// countInputs counts what becomes vectors. Tokens are counted already.
+func countInputs(t tokenize.Tokenizer, q *embed.Request) (int, error) {
+	total := 0
+	for i := range q.Inputs {
+		in := &q.Inputs[i]
+		if in.Raw != nil {
+			return counted(0, errors.New("its inputs are not texts alone"))
+		}
+		n, err := counted(t.Count(in.Text))
+		if err != nil {
+			return 0, err
+		}
+		total += n + len(in.Tokens)
+	}
+	return total, nil
 }
 
 func counted(n int, err error) (int, error) {
