@@ -45,7 +45,7 @@ func (s *Server) hear(c *Call, a *Answer) {
 // hearStream keeps what a stream in the client's own dialect says.
 func (c *Call) hearStream(a *Answer) {
 	if out, ok := provider.OutboundOf(c.billed()); ok {
-		a.Stream = translate.Hear(out, a.Stream, c.said)
+		a.Stream = translate.Overhear(out, a.Stream, c.said)
 		return
 	}
 	c.said.Lose()

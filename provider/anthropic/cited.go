@@ -9,8 +9,12 @@ import (
 	"github.com/conclave-llm/conclave/llm/chat"
 )
 
-// maxTitle is how many characters the title of a citation has at most.
-const maxTitle = 512
+const (
+	// maxTitle is how many characters the title of a citation has at most.
+	maxTitle = 512
+	// originResponses is the dialect whose annotations say where they are in their own text, and not in all texts.
+	originResponses = "responses"
+)
 
 // page is a page that another vendor's model cites. from and to are the characters of the text that are from it; to is 0
 // where the vendor does not say.
@@ -133,9 +137,6 @@ func byteAt(text string, n int) int {
 	}
 	return len(text)
 }
-
-// originResponses is the dialect whose annotations say where they are in their own text, and not in all texts.
-const originResponses = "responses"
 
 // appendCited appends the blocks of a text that has another vendor's citations. said are the characters of the texts before.
 func appendCited(dst []byte, p *chat.Part, said int) []byte {

@@ -309,21 +309,21 @@ func (w *Whole) TextBytes() int64 { return w.report.TextBytes }
 // Close does nothing: the provider has ended.
 func (w *Whole) Close() {}
 
-// Heard is a stream that is relayed as it comes, of whose events what they say is kept. It is not safe for concurrent use.
-type Heard struct {
+// Overheard is a stream that is relayed as it comes, of whose events what they say is kept. It is not safe for concurrent use.
+type Overheard struct {
 	Source
 	dec    chat.Decoder // nil: one of the events could not be read
 	said   *tokenize.Answer
 	chunks []chat.Chunk
 }
 
-// Hear keeps what a stream says, whose events out reads.
-func Hear(out provider.Outbound, src Source, said *tokenize.Answer) *Heard {
-	return &Heard{Source: src, dec: out.NewDecoder(), said: said}
+// Overhear keeps what a stream says, whose events out reads.
+func Overhear(out provider.Outbound, src Source, said *tokenize.Answer) *Overheard {
+	return &Overheard{Source: src, dec: out.NewDecoder(), said: said}
 }
 
 // Next returns the next event, as Source says.
-func (h *Heard) Next() (llm.Event, error) {
+func (h *Overheard) Next() (llm.Event, error) {
 	e, err := h.Source.Next()
 	if err != nil || h.dec == nil {
 		return e, err
