@@ -58,6 +58,9 @@ func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model s
 }
 
 func unavailable(err error) error {
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Code == llm.CodeNoBlob {
+		return &llm.Error{Kind: e.Kind, Code: e.Code, Message: "The model's custom_tokenizer cannot be used: " + e.Message, RetryAfter: e.RetryAfter, Err: err}
+	}
 	return &llm.Error{
 		Kind: llm.Unavailable, Code: "tokenizer_unavailable", NoRetry: true, Err: err,
 		Message: "The model's custom_tokenizer cannot be used: " + err.Error() + ".",
