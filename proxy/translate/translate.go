@@ -323,18 +323,23 @@ func Overhear(out provider.Outbound, src Source, said *tokenize.Answer) *Overhea
 }
 
 // Next returns the next event, as Source says.
-func (h *Overheard) Next() (llm.Event, error) {
-	e, err := h.Source.Next()
-	if err != nil || h.dec == nil {
+func (o *Overheard) Next() (llm.Event, error) {
+	e, err := o.Source.Next()
+	if o.dec == nil || err != nil && err != io.EOF { //nolint:errorlint // a Source never wraps it
 		return e, err
 	}
 	var unread error
-	if h.chunks, unread = h.dec.Decode(h.chunks[:0], e); unread != nil {
-		h.dec = nil
-		h.said.Lose()
+	if err == nil {
+		o.chunks, unread = o.dec.Decode(o.chunks[:0], e)
+	} else {
+		o.chunks, unread = o.dec.End(o.chunks[:0])
 	}
-	for i := range h.chunks {
-		h.said.Add(&h.chunks[i])
+	for i := range o.chunks {
+		o.said.Add(&o.chunks[i])
 	}
-	return e, nil
+	if unread != nil {
+		o.dec = nil
+		o.said.Lose()
+	}
+	return e, err
 }
