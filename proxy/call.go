@@ -112,8 +112,8 @@ type Call struct {
 	failed    *llm.Error               // that the client was told
 	dropped   []string                 // parameters that the last attempt left out
 	verdicts  []ledger.GuardrailResult // of all guardrails
-	said      *tokenize.Answer         // what the attempt's answer says, to be counted; nil: it is not kept
-	answer    tokenize.Answer          // to which said points
+	written   *tokenize.Answer         // what the attempt's answer says, to be counted; nil: it is not kept
+	answer    tokenize.Answer          // to which written points
 	unasked   error                    // why the first guardrail did not run that did not; nil: all did
 	added     []guardrail.Header       // by guardrails, for the client
 	tries     []ledger.Try             // of all attempts

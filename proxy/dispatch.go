@@ -222,7 +222,7 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 		return s.translate(c, a, way)
 	case c.fields.Stream && a.Stream == nil && c.converses():
 		return s.asStream(c, a, way)
-	case a.Stream != nil && c.said != nil:
+	case a.Stream != nil && c.written != nil:
 		c.hearStream(a)
 	}
 	return nil

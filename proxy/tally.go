@@ -26,7 +26,7 @@ type tally struct {
 // hear decides whether what an attempt's answer says is kept, so that it can be counted if the provider does not say what
 // was used. A stream's is not where it always has said it. An answer that came whole is kept if it comes to that.
 func (s *Server) hear(c *Call, a *Answer) {
-	c.said, c.result.tally = nil, tally{}
+	c.written, c.result.tally = nil, tally{}
 	if i, infers := c.infers(); infers && i.Later {
 		return
 	}
@@ -39,41 +39,41 @@ func (s *Server) hear(c *Call, a *Answer) {
 		return
 	}
 	c.answer = tokenize.Answer{}
-	c.said = &c.answer
+	c.written = &c.answer
 }
 
 // hearStream keeps what a stream in the client's own dialect says.
 func (c *Call) hearStream(a *Answer) {
 	if out, ok := provider.OutboundOf(c.billed()); ok {
-		a.Stream = translate.Overhear(out, a.Stream, c.said)
+		a.Stream = translate.Overhear(out, a.Stream, c.written)
 		return
 	}
-	c.said.Lose()
+	c.written.Lose()
 }
 
 // hearWhole keeps what a whole answer in the client's own dialect says.
 func (c *Call) hearWhole(a *Answer) {
-	if c.said == nil || a.Translated || a.Report.TextBytes == 0 || !c.uncounted() {
+	if c.written == nil || a.Translated || a.Report.TextBytes == 0 || !c.uncounted() {
 		return
 	}
 	out, ok := provider.OutboundOf(c.billed())
 	if !ok {
-		c.said.Lose()
+		c.written.Lose()
 		return
 	}
 	res, err := out.DecodeResponse(a.Body)
 	if err != nil {
-		c.said.Lose()
+		c.written.Lose()
 		return
 	}
-	c.said.AddWhole(res)
+	c.written.AddWhole(res)
 }
 
 // used is what an exchange has used whose provider does not say: as the model's tokenizer counts it, where that can be
 // done, else as it is estimated. What was sent before is out while it is counted.
 func (s *Server) used(c *Call, e llm.Endpoint, text int64, waited time.Duration) llm.Usage {
 	u := c.quote.Used(e, text, waited)
-	if c.said == nil || u.Source != llm.UsageEstimated {
+	if c.written == nil || u.Source != llm.UsageEstimated {
 		return u
 	}
 	t := &c.result.tally
@@ -103,7 +103,7 @@ func (s *Server) tally(c *Call, t *tally) {
 	if k == nil {
 		return
 	}
-	if n, err := c.said.Count(k); err == nil {
+	if n, err := c.written.Count(k); err == nil {
 		t.output = int64(n)
 	}
 	body := c.body

@@ -184,7 +184,7 @@ func policyOf(m *resource.Model) llm.Policy {
 func (s *Server) translate(c *Call, a *Answer, at llm.Endpoint) (err error) {
 	out, _ := provider.OutboundOf(at)
 	a.Translated = true
-	c.exchange.Estimates(func(textBytes int64) llm.Usage { return s.used(c, c.route.endpoint, textBytes, 0) }, c.said)
+	c.exchange.Estimates(func(textBytes int64) llm.Usage { return s.used(c, c.route.endpoint, textBytes, 0) }, c.written)
 	switch {
 	case c.bodies != nil:
 		err = c.joined(a, out)
