@@ -181,7 +181,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now), seed: maphash.MakeSeed(),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
+		view:   view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
 		counts: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		auth:   auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
 	}

@@ -46,6 +46,9 @@ func (s *Server) finish(c *Call, err error) {
 		e = s.final(c, err)
 	}
 	if err != nil && c.own == nil {
+		if c.generated() == 0 {
+			c.written = nil // there is nothing to count
+		}
 		if c.uncounted() && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}

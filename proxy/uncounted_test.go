@@ -90,6 +90,10 @@ func TestDialects_Uncounted(t *testing.T) {
 			t.Fatalf("got %d %s", w.Code, w.Body)
 		}
 		r.checkBalance()
+		answered := answered
+		if way == llm.Invoke {
+			answered = quote.Tokens(int64(len("hello there"))) // in words that only its model's maker knows
+		}
 		asked := prompt
 		if cl.endpoint == llm.Completions {
 			asked = text
@@ -205,8 +209,12 @@ func TestUncounted_AfterTheText(t *testing.T) {
 		w.tables.Deployments[0].Provider = tt.provider
 		seen := make(chan struct{})
 		w.cfg.Tokenizers = func(ctx context.Context, digest string) (tokenize.Tokenizer, error) {
-			<-seen
-			return letters(ctx, digest)
+			select {
+			case <-seen:
+				return letters(ctx, digest)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		}
 		front := httptest.NewServer(w.handler())
 		t.Cleanup(front.Close)

@@ -35,7 +35,9 @@ func TestAnswer(t *testing.T) {
 		{Type: chat.ChunkToolStart, ID: "not counted", Name: "look_up"},
 		{Type: chat.ChunkToolArgs, Text: `{"q":"con`},
 		{Type: chat.ChunkToolArgs, Text: `clave"}`},
-		{Type: chat.ChunkFinish}, {Type: chat.ChunkFinish, Choice: 1}, {Type: chat.ChunkEnd},
+		{Type: chat.ChunkFinish},
+		{Type: chat.ChunkFinish, Choice: 1},
+		{Type: chat.ChunkEnd},
 	}
 	var pieces, whole tokenize.Answer
 	var all chat.Collector

@@ -28,7 +28,7 @@ type streamWriter struct {
 	index     int    // of the block that is open, or comes next
 	open      string // its kind
 	calls     []*call
-	at        int // of the first call that is not closed
+	at        int  // of the first call that is not closed
 	cited     bool // the open text has citations
 	usage     llm.Usage
 	tier      string
