@@ -99,8 +99,17 @@ func Of(r resource.Record) []Reference {
 		add(store.Models, r.ModelID, "model_id")
 		add(store.Credentials, r.CredentialID, "credential_id")
 		unseen(store.Plugins, r.PluginName(), "provider") // by name, as below
+		if t := r.PromptTemplate; t != nil {
+			unseen(store.Blobs, t.Jinja, "prompt_template.jinja")
+		}
+		if t, err := r.Tokenizer(); err == nil && t != nil {
+			unseen(store.Blobs, t.Blob, "metadata.custom_tokenizer")
+		}
 	case *resource.MCPServer:
 		add(store.Credentials, r.CredentialID, "credential_id")
+		if resource.ValidDigest(r.Spec) { // else it is a URL
+			unseen(store.Blobs, r.Spec, "spec")
+		}
 	default:
 		unseen(store.Plugins, pluginOf(r), "plugin") // by name; shipped ones have no record
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/provider"
-	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -36,7 +35,7 @@ type Files func(ctx context.Context, digest string) (tokenize.Tokenizer, error)
 // names, else the model's own, else the nearest. exact says that it is the model's. One that is
 // named and cannot be had is an *llm.Error, and never replaced.
 func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model string) (t tokenize.Tokenizer, exact bool, err error) {
-	c, err := modelfile.TokenizerOf(d)
+	c, err := d.Tokenizer()
 	if err != nil {
 		return nil, false, unavailable(err)
 	}
