@@ -99,17 +99,8 @@ func Of(r resource.Record) []Reference {
 		add(store.Models, r.ModelID, "model_id")
 		add(store.Credentials, r.CredentialID, "credential_id")
 		unseen(store.Plugins, r.PluginName(), "provider") // by name, as below
-		if t := r.PromptTemplate; t != nil {
-			unseen(store.Blobs, t.Jinja, "prompt_template.jinja")
-		}
-		if t, err := r.Tokenizer(); err == nil && t != nil {
-			unseen(store.Blobs, t.Blob, "metadata.custom_tokenizer")
-		}
 	case *resource.MCPServer:
 		add(store.Credentials, r.CredentialID, "credential_id")
-		if resource.ValidDigest(r.Spec) { // else it is a URL
-			unseen(store.Blobs, r.Spec, "spec")
-		}
 	default:
 		unseen(store.Plugins, pluginOf(r), "plugin") // by name; shipped ones have no record
 	}
@@ -120,6 +111,29 @@ func Of(r resource.Record) []Reference {
 	if l.Policy != nil {
 		for _, id := range l.Policy.AccessGroupIDs {
 			add(store.AccessGroups, id, "access_group_ids")
+		}
+	}
+	return append(refs, blobsOf(r)...)
+}
+
+// blobsOf are the blobs that a record names, which may be gone. Those of plugins say so themselves.
+func blobsOf(r resource.Record) (refs []Reference) {
+	add := func(digest, field string) {
+		if digest != "" {
+			refs = append(refs, Reference{To: store.Blobs, ID: digest, Field: field, Unseen: true})
+		}
+	}
+	switch r := r.(type) {
+	case *resource.Deployment:
+		if t := r.PromptTemplate; t != nil {
+			add(t.Jinja, "prompt_template.jinja")
+		}
+		if t, err := r.Tokenizer(); err == nil && t != nil {
+			add(t.Blob, "metadata.custom_tokenizer")
+		}
+	case *resource.MCPServer:
+		if resource.ValidDigest(r.Spec) { // else it is a URL
+			add(r.Spec, "spec")
 		}
 	}
 	return refs
