@@ -119,7 +119,7 @@ func Of(r resource.Record) []Reference {
 // blobsOf are the blobs that a record names, which may be gone. Those of plugins say so themselves.
 func blobsOf(r resource.Record) (refs []Reference) {
 	add := func(digest, field string) {
-		if digest != "" {
+		if resource.ValidDigest(digest) { // a document may be a URL
 			refs = append(refs, Reference{To: store.Blobs, ID: digest, Field: field, Unseen: true})
 		}
 	}
@@ -132,9 +132,7 @@ func blobsOf(r resource.Record) (refs []Reference) {
 			add(t.Blob, "metadata.custom_tokenizer")
 		}
 	case *resource.MCPServer:
-		if resource.ValidDigest(r.Spec) { // else it is a URL
-			add(r.Spec, "spec")
-		}
+		add(r.Spec, "spec")
 	}
 	return refs
 }
