@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/overlay"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -96,8 +97,8 @@ func (c DeleteBlob) Apply(tx *Tx) error {
 	if !ok {
 		return refuse(store.Blobs, c.ID, resource.ErrNotFound)
 	}
-	if len(old.Refs) > 0 {
-		return fmt.Errorf("blob %s is referred to by %s: %w", c.ID, old.Refs[0], resource.ErrInUse)
+	if refs := append(slices.Clone(old.Refs), tx.blobUsers(c.ID)...); len(refs) > 0 {
+		return fmt.Errorf("blob %s is referred to by %s: %w", c.ID, refs[0], resource.ErrInUse)
 	}
 	tx.dropBlob(version, old)
 	return nil
@@ -132,7 +133,7 @@ func (c SweepBlobs) Apply(tx *Tx) error {
 		return &resource.Invalid{Field: "ids", Reason: "are none, or too many for one command"}
 	}
 	for _, id := range c.IDs {
-		if old, version, ok := tx.blob(id); ok && Sweepable(old, tx.Now) {
+		if old, version, ok := tx.blob(id); ok && Sweepable(old, tx.Now) && len(tx.blobUsers(id)) == 0 {
 			tx.dropBlob(version, old)
 		}
 	}
@@ -142,6 +143,16 @@ func (c SweepBlobs) Apply(tx *Tx) error {
 // Sweepable says whether nothing refers to the blob and its time is over.
 func Sweepable(b *resource.Blob, now resource.Time) bool {
 	return len(b.Refs) == 0 && b.ExpiresAt != 0 && b.ExpiresAt <= now
+}
+
+// blobUsers are the records whose fields name a blob, as its references: "deployment/dep_1". Those of plugins, responses and
+// artifacts stand in the blob itself.
+func (tx *Tx) blobUsers(id string) (refs []string) {
+	prefix := relation.Prefix(store.Blobs, id)
+	for _, k := range tx.scan(store.Refs, prefix) {
+		refs = append(refs, string(bytes.TrimPrefix(k, prefix)))
+	}
+	return refs
 }
 
 func (tx *Tx) blob(id string) (*resource.Blob, uint64, bool) {
@@ -198,16 +209,32 @@ func (tx *Tx) countBlob(size, quota int64) error {
 	return nil
 }
 
-// Blob returns what is known of a blob.
+// Blob returns what is known of a blob, with all references.
 func (f *FSM) Blob(id string) (b *resource.Blob, ok bool) {
 	if !resource.ValidDigest(id) {
 		return nil, false
 	}
-	b, _, ok = readFiled[resource.Blob](f, store.Blobs, id)
+	if b, _, ok = readFiled[resource.Blob](f, store.Blobs, id); ok {
+		f.view(func(tx *bolt.Tx) error { return addUsers(tx, b) })
+	}
 	return b, ok
 }
 
-// Blobs returns at most limit blobs behind the id, in the order of their ids; "" begins.
+// addUsers adds the records whose fields name a blob to its references.
+func addUsers(tx *bolt.Tx, b *resource.Blob) error {
+	prefix := relation.Prefix(store.Blobs, b.ID)
+	c := store.Refs.In(tx).Cursor()
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if _, err := frame.Parse(k, v); err != nil {
+			return err
+		}
+		b.Refs = append(b.Refs, string(k[len(prefix):]))
+	}
+	b.Canonicalize()
+	return nil
+}
+
+// Blobs returns at most limit blobs behind the id, in the order of their ids, with all references; "" begins.
 func (f *FSM) Blobs(after string, limit int) (all []*resource.Blob) {
 	f.view(func(tx *bolt.Tx) error {
 		c := store.Blobs.In(tx).Cursor()
@@ -221,6 +248,9 @@ func (f *FSM) Blobs(after string, limit int) (all []*resource.Blob) {
 			}
 			b, err := parse[resource.Blob](store.Blobs, parsed)
 			if err != nil {
+				return err
+			}
+			if err := addUsers(tx, b); err != nil {
 				return err
 			}
 			all = append(all, b)

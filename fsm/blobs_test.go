@@ -1,6 +1,7 @@
 package fsm_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -69,5 +70,60 @@ func TestBlobs_neverExpires(t *testing.T) {
 	h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{b.ID}})
 	if got, ok := h.f.Blob(b.ID); !ok || got.ExpiresAt != 0 {
 		t.Errorf("got %+v, %t, want it kept for ever", got, ok)
+	}
+}
+
+// TestBlobs_Named: a blob that a record names stays as long as the record does so.
+func TestBlobs_Named(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.do(fsm.PutModel{Model: encoded(t, resource.Model{Meta: meta("m1"), Name: "demo"})})
+	id := blobOf("d", 1).ID
+	deployment := func(id string, read uint64, change func(*resource.Deployment)) fsm.PutDeployment {
+		d := resource.Deployment{Meta: meta(id), ModelID: "m1", Provider: "openai"}
+		change(&d)
+		return fsm.PutDeployment{Deployment: encoded(t, d), Read: read}
+	}
+	for _, tt := range []struct {
+		name, ref string
+		put       func(read uint64, named bool) fsm.Command
+	}{
+		{"a tokenizer", "deployment/d1", func(read uint64, named bool) fsm.Command {
+			return deployment("d1", read, func(d *resource.Deployment) {
+				if named {
+					d.Metadata = json.RawMessage(`{"custom_tokenizer":{"blob":"` + id + `"}}`)
+				}
+			})
+		}},
+		{"a template", "deployment/d2", func(read uint64, named bool) fsm.Command {
+			return deployment("d2", read, func(d *resource.Deployment) {
+				if named {
+					d.PromptTemplate = &resource.PromptTemplate{Jinja: id}
+				}
+			})
+		}},
+		{"a document", "mcp_server/s1", func(read uint64, named bool) fsm.Command {
+			s := resource.MCPServer{Meta: meta("s1"), Name: "notes", MCPUpstream: resource.MCPUpstream{Transport: resource.MCPTransportOpenAPI, Spec: id, URL: "https://notes.example"}}
+			if !named {
+				s.Spec = "https://notes.example/openapi.json"
+			}
+			return fsm.PutMCPServer{Server: encoded(t, s), Read: read}
+		}},
+	} {
+		h.do(fsm.PutBlob{Blob: encoded(t, blobOf("d", 1))})
+		version := h.do(tt.put(0, true)).Index
+		h.refused(master, fsm.DeleteBlob{ID: id}, resource.ErrInUse)
+		h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{id}})
+		if got, ok := h.f.Blob(id); !ok || cmp.Diff([]string{tt.ref}, got.Refs) != "" || fsm.Sweepable(got, day0) {
+			t.Errorf("%s that a record names: got %+v, %t", tt.name, got, ok)
+		}
+		if got := h.f.Blobs("", 9); len(got) != 1 || cmp.Diff([]string{tt.ref}, got[0].Refs) != "" {
+			t.Errorf("%s that a record names is listed as %+v", tt.name, got)
+		}
+		h.do(tt.put(version, false))
+		h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{id}})
+		if _, ok := h.f.Blob(id); ok {
+			t.Errorf("%s that no record names any more was not swept", tt.name)
+		}
 	}
 }

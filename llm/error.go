@@ -47,6 +47,9 @@ var kindNames = [...]string{
 // String is the word for the kind.
 func (k Kind) String() string { return kindNames[k] }
 
+// CodeNoBlob is the code of a body that the cluster knows and that no node gives now.
+const CodeNoBlob = "blob_unavailable"
+
 // Error is what goes wrong with an exchange, in terms that every dialect can express.
 type Error struct {
 	Kind    Kind

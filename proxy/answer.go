@@ -18,6 +18,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	if !s.charges(ctx, c, a) {
 		c.result.text, c.result.usage, c.retold = 0, llm.Usage{}, true
 	}
+	c.hearWhole(a)
 	s.complete(c)
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/background"
@@ -112,6 +113,8 @@ type Call struct {
 	failed    *llm.Error               // that the client was told
 	dropped   []string                 // parameters that the last attempt left out
 	verdicts  []ledger.GuardrailResult // of all guardrails
+	written   *tokenize.Answer         // what the attempt's answer says, to be counted; nil: it is not kept
+	answer    tokenize.Answer          // to which written points
 	unasked   error                    // why the first guardrail did not run that did not; nil: all did
 	added     []guardrail.Header       // by guardrails, for the client
 	tries     []ledger.Try             // of all attempts
@@ -163,6 +166,7 @@ type result struct {
 	passed     int64 // bytes of the answer that came
 	text       int64 // bytes of generated text that were relayed
 	usage      llm.Usage
+	tally      tally // of the last attempt
 	cost       resource.Money
 	priced     bool
 	guessed    bool // the cost is what was held: nobody will learn what was used

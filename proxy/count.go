@@ -7,7 +7,6 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
-	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -193,7 +192,7 @@ func (s *Server) countExactly(ctx context.Context, c *Call) (int64, bool) {
 	if d == nil {
 		return 0, false
 	}
-	if named, err := modelfile.TokenizerOf(d); err != nil || named == nil {
+	if named, err := d.Tokenizer(); err != nil || named == nil {
 		return 0, false
 	}
 	t, _, err := utility.Tokenizer(ctx, s.cfg.Tokenizers, d, c.modelName())

@@ -146,6 +146,7 @@ func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, a
 		c.result.raw = answer.Raw
 		c.fields.Stream = c.fields.Stream || c.route.prefix != nil && !answer.Raw
 	}
+	s.hear(c, &answer)
 	if err := s.reword(c, &answer, way); err != nil {
 		return err
 	}
@@ -218,9 +219,11 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 	case c.counts(way):
 		return c.countSaid(a, way)
 	case way != c.route.endpoint:
-		return c.translate(a, way)
+		return s.translate(c, a, way)
 	case c.fields.Stream && a.Stream == nil && c.converses():
-		return c.asStream(a, way)
+		return s.asStream(c, a, way)
+	case a.Stream != nil && c.written != nil:
+		c.hearStream(a)
 	}
 	return nil
 }

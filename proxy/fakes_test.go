@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -460,6 +461,9 @@ func (r *rig) checkBalance() {
 }
 
 var errBoom = errors.New("boom")
+
+// errNoBlob is what the store of blobs says of a body that no node gives.
+var errNoBlob = &llm.Error{Kind: llm.Unavailable, Code: llm.CodeNoBlob, Message: "No node has it.", RetryAfter: time.Second}
 
 // recorder records an answer while it is written.
 type recorder struct {

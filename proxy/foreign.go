@@ -9,13 +9,17 @@ import (
 	"github.com/conclave-llm/conclave/proxy/view"
 )
 
-// foreignMarks are what stands, in a dialect, in reasoning that a client got from another vendor's model and sends back:
-// signatures and sealed thoughts that this vendor cannot open and for which it refuses the whole request. A conversation
+// foreignMarks are what stands, in a dialect, in what a client got from another vendor's model and sends back: in reasoning,
+// signatures and sealed thoughts that this vendor cannot open, and in texts, citations of pages that it has not found. For
+// them it refuses the whole request. A conversation
 // has them whose model was switched, or whose last turn a fallback has answered.
 var foreignMarks = map[llm.Endpoint][][]byte{
 	llm.Responses:       {[]byte(`"conclave-signature:`), []byte(`"conclave-data:`)},
 	llm.GenerateContent: {[]byte("Y29uY2xhdmUtc2lnbmF0dXJl"), []byte("Y29uY2xhdmUtZGF0")}, // the same in base64
-	llm.Messages:        {[]byte(`"google:`), []byte(`"gAAAA`), []byte(`"signature":""`), []byte(`"signature": ""`)},
+	llm.Messages: {
+		[]byte(`"google:`), []byte(`"gAAAA`), []byte(`"signature":""`), []byte(`"signature": ""`),
+		[]byte(`"encrypted_index":""`), []byte(`"encrypted_index": ""`),
+	},
 }
 
 // withoutForeign is a body for a deployment of the client's own dialect without what other vendors have sealed. False: there

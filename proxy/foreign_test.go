@@ -38,6 +38,12 @@ func TestForeign(t *testing.T) {
 			[]string{"google:", "gAAAA", "t1", "t2", "redacted"},
 		},
 		{
+			"anthropic", llm.Messages, "/v1/messages",
+			`{"model":"demo","max_tokens":9,"top_k_unknown":3,"messages":[{"role":"user","content":"say hello"},{"role":"assistant","content":[{"type":"text","text":"kept words","citations":[` +
+				`{"type":"web_search_result_location","cited_text":"","encrypted_index": "","title":"A","url":"https://foreign.example"}]}]},{"role":"user","content":"on"}]}`,
+			[]string{"encrypted_index", "foreign.example", "citations"},
+		},
+		{
 			"gemini", llm.GenerateContent, "/v1beta/models/demo:generateContent",
 			`{"contents":[{"role":"user","parts":[{"text":"say hello"}]},{"role":"model","parts":[{"text":"kept words","thoughtSignature":"Y29uY2xhdmUtc2lnbmF0dXJlOng="}]},{"role":"user","parts":[{"text":"top_k_unknown"}]}]}`,
 			[]string{"Y29uY2xhdmU"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -164,6 +165,7 @@ type Server struct {
 	judges     map[string]*Route       // of what guardrails ask models, by endpoint
 	checks     map[llm.Endpoint]*Route // of health checks
 	judged     atomic.Int64            // requests to them
+	counts     chan struct{}           // has one for each exchange that is being counted
 	runs       *background.Runs
 }
 
@@ -180,8 +182,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
-		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
+		view:   view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
+		counts: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		auth:   auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)

@@ -46,6 +46,9 @@ func (s *Server) finish(c *Call, err error) {
 		e = s.final(c, err)
 	}
 	if err != nil && c.own == nil {
+		if c.generated() == 0 {
+			c.written = nil // there is nothing to count
+		}
 		if c.uncounted() && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
@@ -99,7 +102,7 @@ func spentAnyway(c *Call, e *llm.Error) bool {
 // countText takes in what passed of a stream after the provider counted last: Anthropic counts
 // when a message begins and when it ends. What is less than half of the text cannot be its count.
 func (r *result) countText() {
-	if u, made := &r.usage, quote.Tokens(r.text); r.text > 0 && 2*u.Completion() < made {
+	if u, made := &r.usage, quote.Tokens(r.text); r.text > 0 && r.tally.output == 0 && 2*u.Completion() < made {
 		u.Output += made - u.Completion()
 		u.Source = llm.UsageEstimated
 	}
@@ -181,9 +184,7 @@ func (s *Server) price(c *Call) {
 	if c.isFlat() {
 		c.result.cost, c.result.priced = pass.FlatOf(c.cat, c.result.target.Deployment), true
 	}
-	if c.result.usage.Source == llm.UsageProvider {
-		c.view.Model(c.model).Factor.Learn(c.quote.Raw, c.result.usage.Prompt())
-	}
+	c.learn()
 }
 
 // isFlat says whether the call costs what a request costs, whatever it used.

@@ -205,7 +205,11 @@ func (c *Call) withUsage(last []byte) []byte {
 
 // endStream settles, then sends the last event.
 func (s *Server) endStream(c *Call, a *Answer) error {
-	told := !c.uncounted() || a.Translated
+	told := !c.uncounted()
+	if c.own == nil && !c.retold && !a.Raw && c.billed().Family() == llm.FamilyConversation {
+		c.view.Deployment(&c.result.target).Counting.Ended(told)
+	}
+	told = told || a.Translated
 	s.complete(c)
 	if c.fields.IncludeUsage && !told && c.converses() {
 		c.last = c.withUsage(c.last)

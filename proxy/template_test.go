@@ -80,6 +80,9 @@ func templated(t *testing.T, c *completer, provider string, p *resource.PromptTe
 		if digest == "never" {
 			return []byte("{{ raise_exception('no talk today') }}"), nil
 		}
+		if digest == "lost" {
+			return nil, errNoBlob
+		}
 		return nil, errBoom
 	}
 	r.tables.Deployments = []*resource.Deployment{{
@@ -158,5 +161,9 @@ func TestPromptTemplate_Jinja(t *testing.T) {
 	r = templated(t, c, "hosted_vllm", &resource.PromptTemplate{Jinja: "gone"})
 	if w := r.do("POST", "/v1/chat/completions", body); w.Code != 503 {
 		t.Errorf("a template that is gone: got %d %s", w.Code, w.Body)
+	}
+	r = templated(t, c, "hosted_vllm", &resource.PromptTemplate{Jinja: "lost"})
+	if w := r.do("POST", "/v1/chat/completions", body); w.Code != 503 || codeOf(t, w.Body.String()) != "blob_unavailable" || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a template that no node gives: got %d %s", w.Code, w.Body)
 	}
 }

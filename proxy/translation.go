@@ -127,7 +127,6 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		x.Estimates(c.guessUsage)
 		if c.turn != nil {
 			x.Stores(c.turn.ID())
 		}
@@ -182,9 +181,10 @@ func policyOf(m *resource.Model) llm.Policy {
 }
 
 // translate says the provider's answer in the client's dialect.
-func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
+func (s *Server) translate(c *Call, a *Answer, at llm.Endpoint) (err error) {
 	out, _ := provider.OutboundOf(at)
 	a.Translated = true
+	c.exchange.Estimates(func(textBytes int64) llm.Usage { return s.used(c, c.route.endpoint, textBytes, 0) }, c.written)
 	switch {
 	case c.bodies != nil:
 		err = c.joined(a, out)
@@ -200,13 +200,8 @@ func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
 	return err
 }
 
-// guessUsage is the usage of an answer with so much text, which the provider did not count.
-func (c *Call) guessUsage(textBytes int64) llm.Usage {
-	return c.quote.Used(c.route.endpoint, textBytes, 0)
-}
-
 // asStream is an answer that came whole though a stream was asked for, as that stream. It is of the client's own dialect.
-func (c *Call) asStream(a *Answer, at llm.Endpoint) error {
+func (s *Server) asStream(c *Call, a *Answer, at llm.Endpoint) error {
 	in, reads := provider.InboundOf(c.route.endpoint)
 	_, writes := provider.OutboundOf(at)
 	if !reads || !writes {
@@ -216,9 +211,8 @@ func (c *Call) asStream(a *Answer, at llm.Endpoint) error {
 	if err != nil {
 		return nil //nolint:nilerr // the provider has understood what we do not: its answer is handed on as it is
 	}
-	x.Estimates(c.guessUsage)
 	c.exchange = x
-	return c.translate(a, at)
+	return s.translate(c, a, at)
 }
 
 // said is an error of a provider's as the client may see it: its own words only where they are

@@ -100,7 +100,7 @@ func (c *Call) uncounted() bool {
 
 // estimateUsage counts what passed.
 func (s *Server) estimateUsage(c *Call) llm.Usage {
-	return c.quote.Used(c.billed(), c.generated(), s.now().Sub(c.result.dialled))
+	return s.used(c, c.billed(), c.generated(), s.now().Sub(c.result.dialled))
 }
 
 // complete fills in what the provider did not say of an answer that came whole.
@@ -109,7 +109,7 @@ func (s *Server) complete(c *Call) {
 		return // no model was asked
 	}
 	if c.uncounted() {
-		c.result.usage = c.quote.Used(c.billed(), c.generated(), s.waited(c))
+		c.result.usage = s.used(c, c.billed(), c.generated(), s.waited(c))
 		return
 	}
 	c.result.usage = c.quote.Complete(c.billed(), c.result.usage)

@@ -31,6 +31,7 @@ func TestTokenCounter(t *testing.T) {
 		{"its own, as an object", "claude", `{"custom_tokenizer":{"identifier":"r50k_base"}}`, `"prompt":"000000"`, 1, "exact", ""},
 		{"a file", "claude", `{"custom_tokenizer":{"blob":"d1"}}`, `"prompt":"ab"`, 2, "exact", ""},
 		{"a file that is gone", "claude", `{"custom_tokenizer":{"blob":"d2"}}`, `"prompt":"ab"`, 0, "", "tokenizer_unavailable"},
+		{"a file that no node gives", "claude", `{"custom_tokenizer":{"blob":"d3"}}`, `"prompt":"ab"`, 0, "", "blob_unavailable"},
 		{"an unknown one", "claude", `{"custom_tokenizer":{"identifier":"org/model"}}`, `"prompt":"x"`, 0, "", "tokenizer_unavailable"},
 		{"nothing to count", "gpt-4", ``, `"x":1`, 0, "", "missing_required_parameter"},
 		{"a wrong prompt", "gpt-4", ``, `"prompt":5`, 0, "", "invalid_value"},
@@ -39,8 +40,11 @@ func TestTokenCounter(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			r.cfg.Tokenizers = func(_ context.Context, digest string) (tokenize.Tokenizer, error) {
-				if digest != "d1" {
+				switch digest {
+				case "d2":
 					return nil, errBoom
+				case "d3":
+					return nil, errNoBlob
 				}
 				return tokenize.Load([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`))
 			}

@@ -73,15 +73,21 @@ func (w *wire) postTo(ctx context.Context, path, body string) *http.Response {
 // record waits for the one record of the journal.
 func (w *wire) record() ledger.Record {
 	w.t.Helper()
-	for after := uint64(0); ; after = w.journal.Last() {
-		recs, _, err := w.journal.ReadFrom(0, 10)
+	return w.recordAfter(0)
+}
+
+// recordAfter waits for the first record of the journal above a number.
+func (w *wire) recordAfter(after uint64) ledger.Record {
+	w.t.Helper()
+	for seen := after; ; seen = w.journal.Last() {
+		recs, _, err := w.journal.ReadFrom(after, 10)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if len(recs) > 0 {
 			return recs[0]
 		}
-		if err := w.journal.Wait(w.t.(*testing.T).Context(), after); err != nil {
+		if err := w.journal.Wait(w.t.(*testing.T).Context(), seen); err != nil {
 			w.t.Fatal(err)
 		}
 	}

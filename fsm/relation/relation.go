@@ -117,6 +117,27 @@ func Of(r resource.Record) []Reference {
 			add(store.AccessGroups, id, "access_group_ids")
 		}
 	}
+	return append(refs, blobsOf(r)...)
+}
+
+// blobsOf are the blobs that a record names, which may be gone. Those of plugins say so themselves.
+func blobsOf(r resource.Record) (refs []Reference) {
+	add := func(digest, field string) {
+		if resource.ValidDigest(digest) { // a document may be a URL
+			refs = append(refs, Reference{To: store.Blobs, ID: digest, Field: field, Unseen: true})
+		}
+	}
+	switch r := r.(type) {
+	case *resource.Deployment:
+		if t := r.PromptTemplate; t != nil {
+			add(t.Jinja, "prompt_template.jinja")
+		}
+		if t, err := r.Tokenizer(); err == nil && t != nil {
+			add(t.Blob, "metadata.custom_tokenizer")
+		}
+	case *resource.MCPServer:
+		add(r.Spec, "spec")
+	}
 	return refs
 }
 

@@ -49,7 +49,7 @@ func loadEncoding(name, table, pattern string) (*encoding, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load encoding %s: %w", name, err)
 	}
-	split, err := byPattern(pattern, "Isolated", false)
+	split, err := byMatches(pattern, "Isolated", false, 0)
 	if err != nil {
 		return nil, err
 	}

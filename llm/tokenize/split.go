@@ -104,8 +104,13 @@ func bySplit(p *part) (splitter, error) {
 	return nil, errors.New("pre-tokenizer Split: it has no pattern")
 }
 
-// byPattern splits at the matches of a pattern; invert makes matches of what is between them.
+// byPattern splits at the matches of a file's pattern; invert makes matches of what is between them.
 func byPattern(text, behaviour string, invert bool) (splitter, error) {
+	return byMatches(text, behaviour, invert, matchTimeout)
+}
+
+// byMatches is byPattern of a pattern that may take so long for a match; 0: for ever, as may one that is known not to backtrack.
+func byMatches(text, behaviour string, invert bool, most time.Duration) (splitter, error) {
 	switch behaviour {
 	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext":
 	default:
@@ -115,7 +120,9 @@ func byPattern(text, behaviour string, invert bool) (splitter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pre-tokenizer: the pattern %q cannot be read: %w", text, err)
 	}
-	re.MatchTimeout = matchTimeout
+	if most > 0 {
+		re.MatchTimeout = most
+	}
 	return func(word string, _ bool) ([]string, error) {
 		var out []string
 		pending := "" // a match that belongs to what follows

@@ -3,7 +3,7 @@
 // exactly is refused by name, never replaced by something like it.
 //
 // An encoding is loaded when it is first used. A long text takes milliseconds (about 25 for
-// 100 KB), so that nothing here belongs on a request's way unless it was configured to.
+// 100 KB), so that nothing here belongs before an answer unless it was configured to.
 package tokenize
 
 import (

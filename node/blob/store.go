@@ -173,7 +173,7 @@ func (s *Store) from(digest string, peers []string) []string {
 }
 
 func unavailable(text string, err error) error {
-	return &llm.Error{Kind: llm.Unavailable, Code: "blob_unavailable", Message: text, RetryAfter: time.Second, Err: err}
+	return &llm.Error{Kind: llm.Unavailable, Code: llm.CodeNoBlob, Message: text, RetryAfter: time.Second, Err: err}
 }
 
 // Read returns the body of a digest that the cluster knows, from this node's disk or from

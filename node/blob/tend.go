@@ -108,6 +108,7 @@ func (s *Store) copyAgain(ctx context.Context, b *resource.Blob) error {
 		return err
 	}
 	next := *b
+	next.Refs = nil // those that the cluster knows stay
 	next.Holders = append(slices.Clone(b.Holders), holders...)
 	next.Canonicalize()
 	enc, err := fsm.EncodedOf(next)

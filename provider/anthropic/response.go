@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -127,13 +128,16 @@ func (Format) EncodeResponse(req *chat.Request, res *chat.Response) ([]byte, err
 	}
 	id := messageID(res.ID)
 	dst := appendHead(make([]byte, 0, 1<<10), id, cmp.Or(res.Model, req.Model))
-	calls := 0
+	calls, said := 0, 0 // said are the characters of the texts before
 	for i := range ch.Parts {
 		p := &ch.Parts[i]
 		if p.Type == chat.PartToolCall {
 			calls++
 		}
-		dst = appendAnswer(dst, p, id, calls)
+		dst = appendAnswer(dst, p, id, calls, said)
+		if p.Type == chat.PartText {
+			said += utf8.RuneCountInString(p.Text)
+		}
 	}
 	dst = append(dst, `],"stop_reason":`...)
 	dst = llm.AppendString(dst, stopReason(ch.Finish, ch.StopText, calls > 0))
@@ -177,12 +181,16 @@ func callID(p *chat.Part, message string, n int) string {
 	return joinID(id, p.Signature)
 }
 
-// appendAnswer appends a block of an answer; of what Anthropic has no block for, the text.
-func appendAnswer(dst []byte, p *chat.Part, message string, call int) []byte {
+// appendAnswer appends a block of an answer; of what Anthropic has no block for, the text. said are the characters of the
+// texts before.
+func appendAnswer(dst []byte, p *chat.Part, message string, call, said int) []byte {
 	switch p.Type {
 	case chat.PartText, chat.PartRefusal, chat.PartAudio:
 		if p.Text == "" {
 			return dst
+		}
+		if p.Origin != origin && len(p.Citations) > 0 {
+			return appendCited(dst, p, said)
 		}
 		dst = append(llm.AppendComma(dst), `{"type":"text","text":`...)
 		dst = llm.AppendString(dst, p.Text)

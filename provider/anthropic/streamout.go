@@ -3,6 +3,7 @@ package anthropic
 import (
 	"cmp"
 	"strconv"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -27,7 +28,8 @@ type streamWriter struct {
 	index     int    // of the block that is open, or comes next
 	open      string // its kind
 	calls     []*call
-	at        int // of the first call that is not closed
+	at        int  // of the first call that is not closed
+	cited     bool // the open text has citations
 	usage     llm.Usage
 	tier      string
 	finish    chat.Finish
@@ -162,9 +164,9 @@ func (s *streamWriter) text(dst []byte, kind, typ, member, text string) []byte {
 	if text == "" {
 		return dst
 	}
-	if s.open != kind {
+	if s.open != kind || s.cited && strings.TrimSpace(text) != "" { // what follows is not from the pages that were cited
 		dst = s.begin(s.flush(dst))
-		s.open = kind
+		s.open, s.cited = kind, false
 		if kind == openText {
 			dst = append(dst, "{\"type\":\"text\",\"text\":\"\"}}\n\n"...)
 		} else {
@@ -177,9 +179,16 @@ func (s *streamWriter) text(dst []byte, kind, typ, member, text string) []byte {
 	return append(dst, "}}\n\n"...)
 }
 
-// citations writes Anthropic's own annotations of the text before.
+// citations writes the annotations of the text before. Another vendor's are for all of the block: it has left.
 func (s *streamWriter) citations(dst []byte, c *chat.Chunk) []byte {
-	if c.Origin != origin || s.open != openText {
+	if s.open != openText {
+		return dst
+	}
+	if c.Origin != origin {
+		pages := pagesOf(c.Raw)
+		for i := range pages {
+			dst = s.citation(dst, pages[i].append(nil))
+		}
 		return dst
 	}
 	list := llm.NewCursor(c.Raw)
@@ -193,6 +202,7 @@ func (s *streamWriter) citations(dst []byte, c *chat.Chunk) []byte {
 }
 
 func (s *streamWriter) citation(dst, raw []byte) []byte {
+	s.cited = true
 	dst = append(s.delta(dst), `citations_delta","citation":`...)
 	dst = llm.AppendRaw(dst, raw)
 	return append(dst, "}}\n\n"...)

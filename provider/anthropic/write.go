@@ -59,8 +59,8 @@ func (w *writer) block(p *chat.Part) {
 	case chat.PartText, chat.PartRefusal:
 		w.str("type", "text")
 		w.str("text", p.Text)
-		if p.Origin == origin && len(p.Citations) > 0 {
-			w.raw("citations", p.Citations)
+		if own := ownCitations(p.Citations); p.Origin == origin && own != nil {
+			w.raw("citations", own)
 		}
 	case chat.PartReasoning:
 		w.out = appendThinking(w.out, p)

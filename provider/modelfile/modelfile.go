@@ -3,9 +3,6 @@
 package modelfile
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
@@ -19,38 +16,6 @@ import (
 
 // ErrUnread says that a file is not there to be checked.
 var ErrUnread = errors.New("the file cannot be read")
-
-// Tokenizer is model_info.custom_tokenizer in a deployment's metadata: the name of an encoding, or an
-// object with one of these.
-type Tokenizer struct {
-	Encoding   string `json:"encoding"`
-	Identifier string `json:"identifier"` // LiteLLM's
-	Blob       string `json:"blob"`       // digest of a tokenizer.json
-}
-
-// UnmarshalJSON reads a text for an object with an encoding.
-func (t *Tokenizer) UnmarshalJSON(b []byte) error {
-	type plain Tokenizer
-	if json.Unmarshal(b, &t.Encoding) == nil {
-		return nil
-	}
-	return json.Unmarshal(b, (*plain)(t))
-}
-
-// Name is that of the encoding.
-func (t *Tokenizer) Name() string { return cmp.Or(t.Encoding, t.Identifier) }
-
-// TokenizerOf is the tokenizer that a deployment names; nil: none.
-func TokenizerOf(d *resource.Deployment) (*Tokenizer, error) {
-	if !bytes.Contains(d.Metadata, []byte("custom_tokenizer")) {
-		return nil, nil
-	}
-	var info struct {
-		Tokenizer *Tokenizer `json:"custom_tokenizer"`
-	}
-	err := json.Unmarshal(d.Metadata, &info)
-	return info.Tokenizer, err
-}
 
 // Check checks the provider of a deployment, and its files, each read by its digest. An error is a *resource.Invalid that
 // names the field, or wraps ErrUnread where a file could not be read.
@@ -105,7 +70,7 @@ func checkTemplate(d *resource.Deployment, read func(string) ([]byte, error)) er
 
 func checkTokenizer(d *resource.Deployment, read func(string) ([]byte, error)) error {
 	const field = "metadata.custom_tokenizer"
-	t, err := TokenizerOf(d)
+	t, err := d.Tokenizer()
 	switch {
 	case err != nil:
 		return &resource.Invalid{Field: field, Reason: "is neither a name nor an object with encoding or blob"}

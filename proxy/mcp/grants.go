@@ -36,8 +36,10 @@ type needed struct {
 	url    string // that he visits; "": the cluster does not know its own address
 }
 
-// Error implements error.
-func (e *needed) Error() string { return e.message() }
+// Error implements error. The page's address is for the person alone, and in no log.
+func (e *needed) Error() string {
+	return "the MCP server " + e.server.Name + " needs the authorization of who asks"
+}
 
 func (e *needed) message() string {
 	if e.url == "" {

@@ -113,7 +113,9 @@ func gather[T any](ctx context.Context, c *caller, servers []*resource.MCPServer
 	for i, s := range servers {
 		wg.Go(func() {
 			all, err := offered(ctx, c, s, method, ask)
-			if err != nil {
+			if n := (*needed)(nil); errors.As(err, &n) { // as long as he has not visited the page
+				c.g.cfg.Logger.Debug("MCP server needs a person's authorization", "server", s.Name, "method", method)
+			} else if err != nil {
 				c.g.cfg.Logger.Warn("MCP server does not say what it has", "server", s.Name, "method", method, "error", err)
 			}
 			for _, one := range all {

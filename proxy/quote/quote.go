@@ -1,6 +1,6 @@
 // Package quote estimates what a request may use and cost before it is sent, and what it has
-// used where no provider says. No tokenizer runs on a request's way: what exceeds the estimate
-// is settled as an overrun.
+// used where neither its provider says nor a tokenizer counts. No tokenizer runs before a request is sent: what exceeds
+// the estimate is settled as an overrun.
 package quote
 
 import (

@@ -25,8 +25,11 @@ const (
 const CodeUnusable = "conclave_deployment_unusable"
 
 // Unusable says that what a request needs cannot be used, and why: a secret that its source does not
-// give now has a code of its own.
+// give now, and a blob that no node gives, have codes of their own.
 func Unusable(message string, err error) *llm.Error {
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Code == llm.CodeNoBlob {
+		return &llm.Error{Kind: e.Kind, Code: e.Code, Message: message + " " + e.Message, RetryAfter: e.RetryAfter, Err: err}
+	}
 	code := CodeUnusable
 	if u, ok := errors.AsType[*secret.Unresolved](err); ok {
 		code, message = secret.CodeUnresolved, message+" A secret that it needs cannot be resolved now ("+u.Reason+")."
@@ -84,7 +87,7 @@ func WorthAnother(err error) bool {
 func WorthRepeating(err error) bool {
 	switch e := reply.AsError(err); e.Kind {
 	case llm.RateLimited, llm.Unavailable, llm.Timeout:
-		return e.Code != CodeUnusable && e.Code != secret.CodeUnresolved
+		return e.Code != CodeUnusable && e.Code != secret.CodeUnresolved && e.Code != llm.CodeNoBlob
 	case llm.Upstream:
 		return e.Code != openai.CodeCredentials
 	default:

@@ -328,7 +328,7 @@ func (k *Keeper) Delete(ctx context.Context, who *resource.Principal, id string)
 		}
 	}
 	if _, err := k.find(ctx, who, id); err != nil {
-		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Unavailable || e.Code != "blob_unavailable" {
+		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Unavailable || e.Code != llm.CodeNoBlob {
 			return notFound(err, id)
 		}
 		return err

@@ -110,7 +110,7 @@ func (x *Exchange) Joined(out provider.Outbound, parts []Part, report llm.Report
 	if !report.HasUsage {
 		all.Usage = llm.Usage{}
 	}
-	all.Usage = x.counted(all.Usage, report.TextBytes)
+	all.Usage = x.countedWhole(all, report.TextBytes)
 	return x.in.EncodeResponse(x.req, all)
 }
 
@@ -218,6 +218,10 @@ func (m *Merged) Next() (llm.Event, error) {
 		if m.end != nil {
 			return llm.Event{}, m.end
 		}
+		if m.open == 0 {
+			m.finish()
+			continue
+		}
 		e := m.await()
 		m.take(&e)
 	}
@@ -256,6 +260,7 @@ func (m *Merged) take(e *merged) {
 			continue
 		}
 		c.Choice += e.part * m.x.choices()
+		m.x.hear(c)
 		if c.Type == chat.ChunkText {
 			m.report.TextBytes += int64(len(c.Text))
 		}
@@ -267,25 +272,22 @@ func (m *Merged) take(e *merged) {
 	case e.report != nil:
 		m.report.HasUsage = m.report.HasUsage && e.report.HasUsage
 		m.report.Usage = addUsage(m.report.Usage, e.report.Usage)
-		if m.open--; m.open == 0 {
-			b = m.finish(b)
-		}
+		m.open--
 	}
 	m.rest = b
 }
 
-// finish writes the end of all.
-func (m *Merged) finish(b []byte) []byte {
+// finish writes the end of all, when what was said has been returned.
+func (m *Merged) finish() {
 	if !m.report.HasUsage {
 		m.report.Usage = llm.Usage{}
 	}
 	for _, c := range []chat.Chunk{
 		{Type: chat.ChunkUsage, Usage: m.x.counted(m.report.Usage, m.report.TextBytes)}, {Type: chat.ChunkEnd},
 	} {
-		b = m.enc.Encode(b, &c)
+		m.rest = m.enc.Encode(m.rest, &c)
 	}
 	m.whole, m.end = true, io.EOF
-	return b
 }
 
 // Done says that what Next returned last ends the stream.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/provider"
 )
 
@@ -20,6 +21,7 @@ type Exchange struct {
 	req      *chat.Request
 	ours     bool // the gateway stores the answer, or does not: that is not the provider's to do
 	estimate func(textBytes int64) llm.Usage
+	said     *tokenize.Answer // nil: nobody counts it
 }
 
 // Read reads the body of a client's request. model and stream are what the path, the body or a
@@ -36,15 +38,38 @@ func Read(in provider.Inbound, body []byte, model string, stream bool) (*Exchang
 	return &Exchange{in: in, req: req}, nil
 }
 
-// Estimates gives the usage of an answer whose provider does not count, for the client. Without it nothing is told.
-func (x *Exchange) Estimates(usage func(textBytes int64) llm.Usage) { x.estimate = usage }
+// Estimates gives the usage of an answer whose provider does not count, for the client, when all of its text has been
+// returned. What the answer says is kept in said before; nil: it is not. Without Estimates nothing is told.
+func (x *Exchange) Estimates(usage func(textBytes int64) llm.Usage, said *tokenize.Answer) {
+	x.estimate, x.said = usage, said
+}
+
+// untold says that the client is told an estimate in the place of what a provider said of its usage.
+func (x *Exchange) untold(u llm.Usage, textBytes int64) bool {
+	return x.estimate != nil && (u.Source == llm.UsageNone || u.Total() == 0 && textBytes > 0)
+}
 
 // counted is what a provider said of its usage, else what is estimated.
 func (x *Exchange) counted(u llm.Usage, textBytes int64) llm.Usage {
-	if x.estimate != nil && (u.Source == llm.UsageNone || u.Total() == 0 && textBytes > 0) {
+	if x.untold(u, textBytes) {
 		return x.estimate(textBytes)
 	}
 	return u
+}
+
+// countedWhole is counted for an answer that came whole.
+func (x *Exchange) countedWhole(res *chat.Response, textBytes int64) llm.Usage {
+	if x.said != nil && x.untold(res.Usage, textBytes) {
+		x.said.AddWhole(res)
+	}
+	return x.counted(res.Usage, textBytes)
+}
+
+// hear keeps what a chunk says.
+func (x *Exchange) hear(c *chat.Chunk) {
+	if x.said != nil {
+		x.said.Add(c)
+	}
 }
 
 // Stores says under which id the gateway stores the answer, "" for not at all. The provider is not asked to.
@@ -118,7 +143,7 @@ func (x *Exchange) Answer(out provider.Outbound, body []byte, report llm.Report)
 	if err != nil {
 		return nil, err
 	}
-	res.Usage = x.counted(res.Usage, report.TextBytes)
+	res.Usage = x.countedWhole(res, report.TextBytes)
 	return x.in.EncodeResponse(x.req, res)
 }
 
@@ -154,6 +179,7 @@ type Stream struct {
 	dec    chat.Decoder
 	enc    chat.Encoder
 	chunks []chat.Chunk
+	left   []chat.Chunk // of chunks, those that are not written yet
 	out    []byte
 	whole  bool  // the last event is written
 	end    error // what Next returns when all is out
@@ -170,10 +196,13 @@ func (s *Stream) Next() (llm.Event, error) {
 		if e, ok := s.next(); ok {
 			return e, nil
 		}
-		if s.end != nil {
-			return llm.Event{}, s.end
+		if len(s.left) == 0 {
+			if s.end != nil {
+				return llm.Event{}, s.end
+			}
+			s.chunks, s.end = s.step()
+			s.left = s.chunks
 		}
-		s.chunks, s.end = s.step()
 		s.write()
 		if s.whole && s.end == nil {
 			s.end = io.EOF
@@ -197,25 +226,27 @@ func (s *Stream) step() ([]chat.Chunk, error) {
 	return chunks, err
 }
 
-// write writes the chunks of one step.
+// write writes the chunks of one step, up to an end before which the usage has to be counted: what was said leaves first.
 func (s *Stream) write() {
 	s.out = s.out[:0]
-	for i := range s.chunks {
-		if s.chunks[i].Type == chat.ChunkEnd {
-			s.count()
+	for len(s.left) > 0 {
+		c := &s.left[0]
+		if c.Type == chat.ChunkEnd {
+			said, _ := s.Usage()
+			untold := s.x.untold(said, s.TextBytes())
+			if untold && len(s.out) > 0 {
+				break
+			}
+			if untold {
+				s.out = s.enc.Encode(s.out, &chat.Chunk{Type: chat.ChunkUsage, Usage: s.x.estimate(s.TextBytes())})
+			}
 		}
-		s.out = s.enc.Encode(s.out, &s.chunks[i])
-		s.whole = s.whole || s.chunks[i].Type == chat.ChunkEnd
+		s.x.hear(c)
+		s.out = s.enc.Encode(s.out, c)
+		s.whole = s.whole || c.Type == chat.ChunkEnd
+		s.left = s.left[1:]
 	}
 	s.rest = s.out
-}
-
-// count tells the client what is estimated, where the provider counted nothing.
-func (s *Stream) count() {
-	said, _ := s.Usage()
-	if u := s.x.counted(said, s.TextBytes()); u != said {
-		s.out = s.enc.Encode(s.out, &chat.Chunk{Type: chat.ChunkUsage, Usage: u})
-	}
 }
 
 // Done says that what Next returned last ends the stream.
@@ -224,6 +255,9 @@ func (s *Stream) Done() bool { return s.whole && len(s.rest) == 0 }
 // Whole is an answer that came whole, as the stream for which the client asked.
 type Whole struct {
 	pieces
+	x      *Exchange
+	enc    chat.Encoder
+	end    []chat.Chunk // the usage and the end, which are not written yet
 	report llm.Report
 }
 
@@ -236,16 +270,27 @@ func (x *Exchange) Whole(out provider.Outbound, body []byte, report llm.Report) 
 	if res.Usage.Source == llm.UsageNone && report.HasUsage {
 		res.Usage = report.Usage
 	}
-	res.Usage = x.counted(res.Usage, report.TextBytes)
-	w, enc := &Whole{report: report}, x.in.NewEncoder(x.req)
-	for _, c := range chat.Chunks(nil, res) {
-		w.rest = enc.Encode(w.rest, &c)
+	w, chunks := &Whole{x: x, enc: x.in.NewEncoder(x.req), report: report}, chat.Chunks(nil, res)
+	for len(chunks) > 0 && chunks[0].Type != chat.ChunkUsage {
+		x.hear(&chunks[0])
+		w.rest = w.enc.Encode(w.rest, &chunks[0])
+		chunks = chunks[1:]
 	}
+	w.end = chunks
 	return w, nil
 }
 
-// Next returns the next event, io.EOF after the last.
+// Next returns the next event, io.EOF after the last. The usage is counted when all before it was returned.
 func (w *Whole) Next() (llm.Event, error) {
+	if len(w.rest) == 0 {
+		for i := range w.end {
+			if c := &w.end[i]; c.Type == chat.ChunkUsage {
+				c.Usage = w.x.counted(c.Usage, w.report.TextBytes)
+			}
+			w.rest = w.enc.Encode(w.rest, &w.end[i])
+		}
+		w.end = nil
+	}
 	if e, ok := w.next(); ok {
 		return e, nil
 	}
@@ -253,7 +298,7 @@ func (w *Whole) Next() (llm.Event, error) {
 }
 
 // Done says that Next has returned everything.
-func (w *Whole) Done() bool { return len(w.rest) == 0 }
+func (w *Whole) Done() bool { return len(w.rest) == 0 && len(w.end) == 0 }
 
 // Usage is what the provider reported.
 func (w *Whole) Usage() (llm.Usage, bool) { return w.report.Usage, w.report.HasUsage }
@@ -263,3 +308,38 @@ func (w *Whole) TextBytes() int64 { return w.report.TextBytes }
 
 // Close does nothing: the provider has ended.
 func (w *Whole) Close() {}
+
+// Overheard is a stream that is relayed as it comes, of whose events what they say is kept. It is not safe for concurrent use.
+type Overheard struct {
+	Source
+	dec    chat.Decoder // nil: one of the events could not be read
+	said   *tokenize.Answer
+	chunks []chat.Chunk
+}
+
+// Overhear keeps what a stream says, whose events out reads.
+func Overhear(out provider.Outbound, src Source, said *tokenize.Answer) *Overheard {
+	return &Overheard{Source: src, dec: out.NewDecoder(), said: said}
+}
+
+// Next returns the next event, as Source says.
+func (o *Overheard) Next() (llm.Event, error) {
+	e, err := o.Source.Next()
+	if o.dec == nil || err != nil && err != io.EOF { //nolint:errorlint // a Source never wraps it
+		return e, err
+	}
+	var unread error
+	if err == nil {
+		o.chunks, unread = o.dec.Decode(o.chunks[:0], e)
+	} else {
+		o.chunks, unread = o.dec.End(o.chunks[:0])
+	}
+	for i := range o.chunks {
+		o.said.Add(&o.chunks[i])
+	}
+	if unread != nil {
+		o.dec = nil
+		o.said.Lose()
+	}
+	return e, err
+}

@@ -32,8 +32,11 @@ func (c *Client) Models(ctx context.Context, a *Attempt) ([]string, error) {
 	page := ""
 	for range maxModelPages {
 		text, err := p.ModelsURL(a.Base, a.Account.Or().Options, page)
-		if err != nil {
+		if errors.Is(err, provider.ErrNoList) {
 			return nil, err
+		}
+		if err != nil { // it has no address without more being said
+			return nil, unaddressed(err.Error())
 		}
 		body, err := c.get(ctx, a, text)
 		if err != nil {
@@ -52,11 +55,16 @@ func (c *Client) Models(ctx context.Context, a *Attempt) ([]string, error) {
 	return all, nil
 }
 
+// unaddressed is the error of a provider that cannot be asked for its models at all.
+func unaddressed(why string) error {
+	return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "api_base", Message: "The provider cannot be asked for its models: " + why + "."}
+}
+
 // get reads one page.
 func (c *Client) get(ctx context.Context, a *Attempt, text string) ([]byte, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("the provider's address is not an http or https URL")
+		return nil, unaddressed("the provider's address is not an http or https URL")
 	}
 	p, account := a.Provider, a.Account
 	h := a.headers()

@@ -55,11 +55,17 @@ func TestClient_Models(t *testing.T) {
 		{"no JSON", srv.URL + "/html", account, llm.Upstream},
 		{"too much", srv.URL + "/large", account, llm.TooLarge},
 		{"nobody there", "http://127.0.0.1:1", account, llm.Upstream},
+		{"no address", "ftp://x", account, llm.Invalid},
 	} {
 		got, err := client.Models(t.Context(), &upstream.Attempt{Provider: anthropic, Base: tt.base, Account: tt.account})
 		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != tt.kind {
 			t.Errorf("%s: got %q, %v, want %v", tt.name, got, err, tt.kind)
 		}
+	}
+	custom, _ := provider.Lookup("custom_openai")
+	got, err := client.Models(t.Context(), &upstream.Attempt{Provider: custom})
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Invalid || !strings.Contains(e.Message, "set api_base") {
+		t.Errorf("no address of its own: got %q, %v", got, err)
 	}
 	bedrock, _ := provider.Lookup("bedrock")
 	if _, err := client.Models(t.Context(), &upstream.Attempt{Provider: bedrock, Base: srv.URL, Account: account}); !errors.Is(err, provider.ErrNoList) {

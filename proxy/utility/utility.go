@@ -9,9 +9,9 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/provider"
-	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -35,7 +35,7 @@ type Files func(ctx context.Context, digest string) (tokenize.Tokenizer, error)
 // names, else the model's own, else the nearest. exact says that it is the model's. One that is
 // named and cannot be had is an *llm.Error, and never replaced.
 func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model string) (t tokenize.Tokenizer, exact bool, err error) {
-	c, err := modelfile.TokenizerOf(d)
+	c, err := d.Tokenizer()
 	if err != nil {
 		return nil, false, unavailable(err)
 	}
@@ -57,6 +57,9 @@ func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model s
 }
 
 func unavailable(err error) error {
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Code == llm.CodeNoBlob {
+		return &llm.Error{Kind: e.Kind, Code: e.Code, Message: "The model's custom_tokenizer cannot be used: " + e.Message, RetryAfter: e.RetryAfter, Err: err}
+	}
 	return &llm.Error{
 		Kind: llm.Unavailable, Code: "tokenizer_unavailable", NoRetry: true, Err: err,
 		Message: "The model's custom_tokenizer cannot be used: " + err.Error() + ".",
@@ -71,7 +74,7 @@ func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 	case llm.Has(body, "contents"):
 		at = llm.GenerateContent
 	case llm.Has(body, "prompt"):
-		return countPrompt(t, body)
+		at = llm.Completions
 	case llm.Has(body, "input") && !llm.Has(body, "messages"):
 		at = llm.Responses
 	case llm.Has(body, "system"):
@@ -79,12 +82,48 @@ func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 	case !llm.Has(body, "messages"):
 		return 0, &llm.Error{Kind: llm.Invalid, Code: "missing_required_parameter", Param: "messages", Message: "The request must have messages, contents or a prompt."}
 	}
-	in, _ := provider.InboundOf(at)
+	return TokensAt(t, at, body)
+}
+
+// TokensAt counts the prompt of a request to an endpoint, of conversations or of embeddings. Errors are *llm.Error of
+// kind Invalid.
+func TokensAt(t tokenize.Tokenizer, at llm.Endpoint, body []byte) (int, error) {
+	if at == llm.Completions {
+		return countPrompt(t, body)
+	}
+	if in, ok := provider.EmbedInboundOf(at); ok {
+		q, err := in.DecodeRequest(body)
+		if err != nil {
+			return 0, err
+		}
+		return countInputs(t, q)
+	}
+	in, ok := provider.InboundOf(at)
+	if !ok {
+		return counted(0, errors.New("nobody reads requests to "+at.String()))
+	}
 	q, err := in.DecodeRequest(body)
 	if err != nil {
 		return 0, err
 	}
 	return counted(tokenize.CountRequest(t, q))
+}
+
+// countInputs counts what becomes vectors. Tokens are counted already.
+func countInputs(t tokenize.Tokenizer, q *embed.Request) (int, error) {
+	total := 0
+	for i := range q.Inputs {
+		in := &q.Inputs[i]
+		if in.Raw != nil {
+			return counted(0, errors.New("its inputs are not texts alone"))
+		}
+		n, err := counted(t.Count(in.Text))
+		if err != nil {
+			return 0, err
+		}
+		total += n + len(in.Tokens)
+	}
+	return total, nil
 }
 
 func counted(n int, err error) (int, error) {

@@ -72,6 +72,7 @@ type Deployment struct {
 	Drain    time.Duration          // how long an answer is read whose client has left; 0: not at all
 	Err      error                  // why it cannot be used
 	Template *chattemplate.Template // of conversations, which then go to completions; nil: they are sent as such
+	Counting *Counting
 
 	// lacks says that the address does not serve responses, though the provider does: many
 	// servers speak OpenAI's chat completions alone.
@@ -126,9 +127,10 @@ type Cache struct {
 	// Blobs reads the body of a blob, for prompt templates; nil: there are none.
 	Blobs func(ctx context.Context, digest string) ([]byte, error)
 
-	now     atomic.Pointer[View]
-	own     pricing.Books
-	factors sync.Map // model id → *Factor; outlives the catalogs
+	now      atomic.Pointer[View]
+	own      pricing.Books
+	factors  sync.Map // model id → *Factor; outlives the catalogs
+	counting sync.Map // deployment id → *Counting; likewise
 
 	templates sync.Map // [3]string{digest, BOS, EOS} → *chattemplate.Template; likewise
 }
@@ -306,6 +308,8 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		List: v.priceOf(t.Model, t.Deployment), Adjust: v.cat.Settings().PriceAdjustments.Of(t.Deployment.Provider), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
 		Timers: timers(t, v.cat.Settings()),
 	}
+	k, _ := v.cache.counting.LoadOrStore(t.Deployment.ID, new(Counting))
+	d.Counting = k.(*Counting)
 	if t.Model.OnDisconnect == resource.DisconnectDrain {
 		d.Drain = time.Duration(v.cat.Settings().DrainMS) * time.Millisecond
 	}
@@ -441,7 +445,7 @@ func (v *View) Headers(e *resource.PassThrough) (http.Header, error) {
 }
 
 // Factor is what a model's tokens are to the estimate from bytes, learned from what
-// providers report. It rises fast and falls slowly, so that holds are rarely too small.
+// providers report, or tokenizers count where they do not. It rises fast and falls slowly, so that holds are rarely too small.
 type Factor struct{ bits atomic.Uint64 }
 
 func newFactor() *Factor {
@@ -453,7 +457,7 @@ func newFactor() *Factor {
 // Value is the factor now, 1 at first.
 func (f *Factor) Value() float64 { return math.Float64frombits(f.bits.Load()) }
 
-// Learn takes in one request's estimate and what the provider counted.
+// Learn takes in one request's estimate and what was counted.
 func (f *Factor) Learn(estimated, counted int64) {
 	if estimated < 32 || counted <= 0 {
 		return // too small to tell
@@ -465,4 +469,43 @@ func (f *Factor) Learn(estimated, counted int64) {
 		rate = 1.0 / 4
 	}
 	f.bits.Store(math.Float64bits(min(4, max(0.25, old+(seen-old)*rate))))
+}
+
+// Counting is what was learned of how the answers of a deployment are counted. The zero value knows nothing. It is safe for
+// concurrent use.
+type Counting struct {
+	told, silent atomic.Bool  // streams have ended with their usage, or without
+	rests        atomic.Int64 // until when its tokenizer, which could not be had, is not asked for: nanoseconds since 1970; 0: it could
+}
+
+// tokenizerRest is for how long a tokenizer is not asked for that could not be had.
+const tokenizerRest = time.Minute
+
+// Tells says that the deployment's streams are known to tell their usage.
+func (k *Counting) Tells() bool { return k.told.Load() && !k.silent.Load() }
+
+// Ended takes in whether a stream that is whole has told its usage.
+func (k *Counting) Ended(told bool) {
+	seen := &k.silent
+	if told {
+		seen = &k.told
+	}
+	if !seen.Load() {
+		seen.Store(true)
+	}
+}
+
+// Countable says whether the deployment's tokenizer may be asked for now.
+func (k *Counting) Countable(now time.Time) bool { return now.UnixNano() >= k.rests.Load() }
+
+// Had takes in whether its tokenizer could be had. first says that it could not, and could before.
+func (k *Counting) Had(now time.Time, had bool) (first bool) {
+	until := int64(0)
+	if !had {
+		until = now.Add(tokenizerRest).UnixNano()
+	}
+	if had && k.rests.Load() == 0 {
+		return false
+	}
+	return k.rests.Swap(until) == 0 && !had
 }

@@ -2,6 +2,7 @@ package view
 
 import (
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
@@ -72,5 +73,34 @@ func TestFactor(t *testing.T) {
 	}
 	if f.Value() > 4 {
 		t.Errorf("rose to %v without a bound", f.Value())
+	}
+}
+
+// TestCounting: who was silent once is listened to for good; a tokenizer that cannot be had is asked for once a while, and told of once.
+func TestCounting(t *testing.T) {
+	t.Parallel()
+	var k Counting
+	if k.Tells() {
+		t.Error("of a deployment that nobody knows")
+	}
+	k.Ended(true)
+	if !k.Tells() {
+		t.Error("one that told does not tell")
+	}
+	k.Ended(false)
+	k.Ended(true)
+	if k.Tells() {
+		t.Error("one that was silent tells")
+	}
+	now := time.Unix(1, 0)
+	if !k.Countable(now) || k.Had(now, true) || !k.Had(now, false) || k.Countable(now.Add(tokenizerRest-1)) {
+		t.Error("one whose tokenizer is gone is counted, or nobody learns of it")
+	}
+	now = now.Add(tokenizerRest)
+	if !k.Countable(now) || k.Had(now, false) {
+		t.Error("it is told of twice, or not asked for again")
+	}
+	if k.Had(now, true) || !k.Countable(now) || !k.Had(now, false) {
+		t.Error("one whose tokenizer is back is not counted")
 	}
 }
