@@ -17,7 +17,7 @@ import (
 
 const (
 	file = "lives" // in the data folder: a life a line in hexadecimal digits, the newest last
-	keep = 64      // lives that the file remembers: far more than starts that no leader heard of
+	keep = 1 << 20 // lives that the file remembers: two months of starts, one each five seconds, of which no leader hears
 )
 
 // Lives are those that a data folder has seen.

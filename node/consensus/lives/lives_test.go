@@ -8,7 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus/lives"
 )
 
-// TestBegin starts more processes from a folder than it remembers, and one from a copy.
+// TestBegin starts many processes from a folder, as a supervisor does of one that ends at each start, and one from a copy.
 func TestBegin(t *testing.T) {
 	t.Parallel()
 	dir, other := t.TempDir(), t.TempDir()
@@ -42,7 +42,7 @@ func TestBegin(t *testing.T) {
 	for range 70 {
 		last = begin(dir)
 	}
-	if last.Had(first.Own) {
-		t.Error("seventy lives are remembered")
+	if !last.Had(first.Own) {
+		t.Error("seventy starts later the first is forgotten")
 	}
 }
