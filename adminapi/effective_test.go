@@ -296,7 +296,9 @@ func TestEffective_Whole(t *testing.T) {
 	h.Must("POST", "/api/v1/budgets", `{"id":"b1","name":"shared-70","terms":{"usd":50,"per":"month"}}`)
 	h.Must("POST", "/api/v1/access-groups", `{"id":"g1","name":"group-77","models":["demo"]}`)
 	h.Must("POST", "/api/v1/keys", `{"id":"plain","name":"plain"}`)
-	shown := func(name string) string { return string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/keys/"+name+"/effective", "").Body) }
+	shown := func(name string) string {
+		return string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/keys/"+name+"/effective", "").Body)
+	}
 	plain := shown("plain")
 	for _, field := range fieldsOf(reflect.TypeFor[resource.Policy]()) {
 		tt, ok := whole[field]
