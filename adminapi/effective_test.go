@@ -275,8 +275,7 @@ var whole = map[string][2]string{
 
 // fieldsOf are the names of a record's fields, of those within it too.
 func fieldsOf(t reflect.Type) (names []string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if f.Anonymous {
 			names = append(names, fieldsOf(f.Type)...)
 			continue
