@@ -275,8 +275,7 @@ var whole = map[string][2]string{
 
 // fieldsOf are the names of a record's fields, of those within it too.
 func fieldsOf(t reflect.Type) (names []string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		if f.Anonymous {
 			names = append(names, fieldsOf(f.Type)...)
 			continue
@@ -296,7 +295,9 @@ func TestEffective_Whole(t *testing.T) {
 	h.Must("POST", "/api/v1/budgets", `{"id":"b1","name":"shared-70","terms":{"usd":50,"per":"month"}}`)
 	h.Must("POST", "/api/v1/access-groups", `{"id":"g1","name":"group-77","models":["demo"]}`)
 	h.Must("POST", "/api/v1/keys", `{"id":"plain","name":"plain"}`)
-	shown := func(name string) string { return string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/keys/"+name+"/effective", "").Body) }
+	shown := func(name string) string {
+		return string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/keys/"+name+"/effective", "").Body)
+	}
 	plain := shown("plain")
 	for _, field := range fieldsOf(reflect.TypeFor[resource.Policy]()) {
 		tt, ok := whole[field]

@@ -186,6 +186,44 @@ func TestBudget_accessGroup(t *testing.T) {
 	if status != 200 {
 		t.Errorf("a model of no group: got %d %s", status, said)
 	}
+	sessionsAcross(t, c)
+}
+
+// sessionsAcross sends requests of agents' sessions through all nodes at once: whatever names the session, and whoever has the
+// limit, no more of them are served than one session may make.
+func sessionsAcross(t *testing.T, c *nodetest.Cluster) {
+	t.Helper()
+	const turns = 6
+	ctx, api := t.Context(), c.Nodes[0].Admin()
+	limits := fields{"iterations": turns}
+	if _, err := api.Teams().Create(ctx, fields{"id": "agents", "name": "agents", "sessions": limits}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Users().Create(ctx, fields{"id": "agent", "sessions": limits}); err != nil {
+		t.Fatal(err)
+	}
+	c.Sync(api)
+	for name, key := range map[string]client.Key{
+		"key": c.Key(0, fields{"name": "of its own", "sessions": limits}), "team": c.Key(0, fields{"name": "of a team", "team_id": "agents"}),
+		"user": c.Key(0, fields{"name": "of a user", "user_id": "agent"}),
+	} {
+		for _, from := range []string{"x-litellm-session-id", "x-litellm-trace-id", "litellm_session_id"} {
+			got := storm(c, 2*turns, func(n *nodetest.Node) int {
+				body, header := nodetest.ChatBody(fields{"model": "free-of-it", "litellm_session_id": name + from}), []string{"x-other", "x"}
+				if from != "litellm_session_id" {
+					body, header = nodetest.ChatBody(fields{"model": "free-of-it"}), []string{from, name + from}
+				}
+				status, said := n.Do(http.MethodPost, "/v1/chat/completions", key.Secret, body, header...)
+				if status == 429 && errorCode(said) != "session_iterations_exceeded" {
+					t.Errorf("%s by %s: refused with %s", name, from, said)
+				}
+				return status
+			})
+			if got[200] != turns || got[200]+got[429] != 3*2*turns {
+				t.Errorf("%s by %s: got %v, want %d served", name, from, got, turns)
+			}
+		}
+	}
 }
 
 func TestBudget_cutNodeSpendsItsLease(t *testing.T) {

@@ -20,6 +20,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	}
 	c.hearWhole(a)
 	s.complete(c)
+	c.result.text = 0 // all of it is counted
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)
 	}

@@ -82,6 +82,7 @@ func TestResponseTooLarge(t *testing.T) {
 				if !stream {
 					a := wholeAnswer()
 					a.Body = []byte(`{"pad":"` + big + `"}`)
+					a.Report.TextBytes = int64(len(big)) // for which the provider has counted little
 					return a, nil
 				}
 				s := r.stream()
@@ -98,6 +99,8 @@ func TestResponseTooLarge(t *testing.T) {
 				t.Errorf("asked %d times, charged %v, held %v, code %q", asked, rec.Cost, r.money.cost, rec.ErrorCode)
 			}
 			switch got := w.Body.String(); {
+			case !stream && (rec.Cost != 50_000 || rec.Usage.Source != llm.UsageProvider):
+				t.Errorf("charged %v, counted by %v, want what the provider says", rec.Cost, rec.Usage.Source)
 			case !stream && (w.Code != 502 || codeOf(t, got) != "response_too_large"):
 				t.Errorf("got %d %.100s", w.Code, got)
 			case stream && (w.Code != 200 || !strings.Contains(got, `"code":"response_too_large"`) || strings.Contains(got, "[DONE]") || strings.Contains(got, "xxx")):
@@ -384,7 +387,8 @@ func TestFallback_ModelBudget(t *testing.T) {
 			r := newRig(t)
 			k := r.keys[resource.HashSecret(goodKey)]
 			k.Budgets = []resource.Terms{
-				{Name: "model_demo", USD: 10 * resource.Dollar, Models: []string{"demo"}}, {Name: "model_other", USD: tt.limit, Models: []string{"other"}},
+				{Name: "model_demo", USD: 10 * resource.Dollar, Models: []string{"demo"}},
+				{Name: "model_other", USD: tt.limit, Models: []string{"other"}},
 				{Name: "model_third", USD: 1, Models: []string{"third"}},
 			}
 			k.ModelLimits = map[string]resource.Limits{"other": {RPM: &tt.calls}}

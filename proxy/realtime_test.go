@@ -66,10 +66,10 @@ func (p *purse) balance(t *testing.T, what string, settled int) {
 
 type purseHold struct{ p *purse }
 
-func (h *purseHold) Quota() proxy.Quota                              { return proxy.Quota{LimitRequests: -1, LimitTokens: -1} }
-func (h *purseHold) Holds() []ledger.AccountCharge                   { return nil }
+func (h *purseHold) Quota() proxy.Quota                                      { return proxy.Quota{LimitRequests: -1, LimitTokens: -1} }
+func (h *purseHold) Holds() []ledger.AccountCharge                           { return nil }
 func (h *purseHold) Extend(context.Context, string, ...resource.Level) error { return nil }
-func (h *purseHold) Drop()                                           {}
+func (h *purseHold) Drop()                                                   {}
 
 func (h *purseHold) Release() {
 	h.p.mu.Lock()

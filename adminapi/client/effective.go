@@ -7,19 +7,19 @@ import "github.com/conclave-llm/conclave/resource"
 type Effective struct {
 	KeyID     string            `json:"key_id,omitempty"` // absent where an end user is asked about
 	Name      string            `json:"name,omitempty"`
-	Allowed   bool              `json:"allowed"`          // a request may pass: nothing refuses all of them
-	Blocks    []EffectiveBlock  `json:"blocks"`           // what refuses requests now
-	Levels    []EffectiveLevel  `json:"levels"`           // the chain, outermost first
-	Models    EffectiveModels   `json:"models"`           // of those that exist
-	Routes    EffectiveList     `json:"routes"`           // paths or "/prefix/*"
+	Allowed   bool              `json:"allowed"`            // a request may pass: nothing refuses all of them
+	Blocks    []EffectiveBlock  `json:"blocks"`             // what refuses requests now
+	Levels    []EffectiveLevel  `json:"levels"`             // the chain, outermost first
+	Models    EffectiveModels   `json:"models"`             // of those that exist
+	Routes    EffectiveList     `json:"routes"`             // paths or "/prefix/*"
 	Passes    EffectiveList     `json:"passthrough_routes"` // of those in a provider's own words
-	Addresses EffectiveList     `json:"addresses"`        // that requests may come from
-	Denied    []string          `json:"denied_addresses"` // that they may not, of all levels
-	Objects   EffectiveObjects  `json:"objects"`          // MCP servers and tools, vector stores, agents, …
-	Groups    []EffectiveGroup  `json:"access_groups"`    // of every level, outermost first
-	Budgets   []EffectiveBudget `json:"budgets"`          // of every level, the least left first
-	Limits    []EffectiveLimit  `json:"limits"`           // the lowest of each kind
-	Rules     []EffectiveRule   `json:"rules"`            // what else counts of the levels
+	Addresses EffectiveList     `json:"addresses"`          // that requests may come from
+	Denied    []string          `json:"denied_addresses"`   // that they may not, of all levels
+	Objects   EffectiveObjects  `json:"objects"`            // MCP servers and tools, vector stores, agents, …
+	Groups    []EffectiveGroup  `json:"access_groups"`      // of every level, outermost first
+	Budgets   []EffectiveBudget `json:"budgets"`            // of every level, the least left first
+	Limits    []EffectiveLimit  `json:"limits"`             // the lowest of each kind
+	Rules     []EffectiveRule   `json:"rules"`              // what else counts of the levels
 	ExpiresAt resource.Time     `json:"expires_at,omitempty"`
 }
 

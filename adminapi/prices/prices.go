@@ -206,7 +206,12 @@ func (p *Prices) plan(in Import) (*pricing.Plan, client.PriceDiff, error) {
 		return nil, client.PriceDiff{}, &resource.Invalid{Field: "file", Reason: err.Error()}
 	}
 	if len(file.Entries) == 0 {
-		return nil, client.PriceDiff{}, &resource.Invalid{Field: "file", Reason: "has no row with a model and its provider"}
+		reason := "has no row with a model and its provider"
+		if len(file.Refused) > 0 {
+			r := &file.Refused[0]
+			reason = fmt.Sprintf("has no row that can be taken; %d are refused, first %s/%s: %s", len(file.Refused), r.Provider, r.Model, r.Reason)
+		}
+		return nil, client.PriceDiff{}, &resource.Invalid{Field: "file", Reason: reason}
 	}
 	book := p.Book()
 	in.How.InUse = book.InUse(p.cfg.Catalog())

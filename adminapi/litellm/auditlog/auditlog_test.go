@@ -98,12 +98,12 @@ func TestRoutes_OfTeam(t *testing.T) {
 	h.Must("POST", "/project/update", `{"project_id":"p1","rpm_limit":9}`)                          // 14
 	h.Must("POST", "/team/member_update", `{"team_id":"t1","user_id":"ada","rpm_limit":3}`)         // 15
 	for query, want := range map[string]string{
-		"object_team_id=t1&page_size=20": "15 14 13 12 11 10 9 6 5 3 1",
-		"object_team_id=t2": "7 4 2",
-		"object_team_id=t1&table_name=LiteLLM_VerificationToken": "12 11 10 6 5 3",
-		"object_team_id=t1&table_name=LiteLLM_TeamTable":         "1",
-		"object_team_id=t1&object_key_hash=" + in:                "6 5 3",
-		"object_team_id=t2&object_key_hash=" + in:                "",
+		"object_team_id=t1&page_size=20":                                   "15 14 13 12 11 10 9 6 5 3 1",
+		"object_team_id=t2":                                                "7 4 2",
+		"object_team_id=t1&table_name=LiteLLM_VerificationToken":           "12 11 10 6 5 3",
+		"object_team_id=t1&table_name=LiteLLM_TeamTable":                   "1",
+		"object_team_id=t1&object_key_hash=" + in:                          "6 5 3",
+		"object_team_id=t2&object_key_hash=" + in:                          "",
 		"object_id=" + in:                                                  "6 5 3",
 		"object_id=t1&object_key_hash=" + in:                               "",
 		"object_team_id=t1&action=blocked":                                 "6",
