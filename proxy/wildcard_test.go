@@ -39,6 +39,9 @@ func TestWildcard(t *testing.T) {
 	if rec := r.journal.settled[0]; rec.Model != "openai/gpt-4o-mini" || rec.DeploymentID != "dep_wild" {
 		t.Errorf("recorded %q of %q", rec.Model, rec.DeploymentID)
 	}
+	if w := r.do("POST", "/v1/chat/completions", strings.Replace(chatBody, "demo", "openai/*", 1)); w.Code != 404 || codeOf(t, w.Body.String()) != "model_not_found" {
+		t.Errorf("the pattern itself: got %d %s, want 404", w.Code, w.Body)
+	}
 	if w := r.do("POST", "/v1/chat/completions", strings.Replace(chatBody, "demo", "groq/llama", 1)); w.Code != 403 {
 		t.Errorf("a name that only * covers: got %d %s, want 403", w.Code, w.Body)
 	}

@@ -55,7 +55,7 @@ func Model(cat *resource.Catalog, levels []resource.Level, asked string) (*resou
 	if err := CheckModel(cat, levels, name, model, asked, by); err != nil {
 		return nil, err
 	}
-	if !ok {
+	if !ok || resource.IsPattern(model.Name) { // a pattern stands for the names that it covers, and is none
 		return nil, UnknownModel(asked)
 	}
 	return model, nil
