@@ -189,7 +189,9 @@ func FuzzParse(f *testing.F) {
 // A console of a store, at another port, answers 200 to everything: nothing is kept there.
 func TestS3_NoStore(t *testing.T) {
 	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html><body>Console</body></html>") }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<html><body>Console</body></html>")
+	}))
 	t.Cleanup(server.Close)
 	s := &shelf.S3{URL: server.URL + "/bucket", HTTP: server.Client(), Sign: func(context.Context, *http.Request, string) error { return nil }}
 	path := filepath.Join(t.TempDir(), "f")
