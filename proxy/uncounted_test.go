@@ -199,11 +199,20 @@ func TestUncounted_AfterTheText(t *testing.T) {
 	google := func(rw http.ResponseWriter, _ *http.Request) {
 		send(rw, `data: {"candidates":[{"content":{"role":"model","parts":[{"text":"hello there"}]},"finishReason":"STOP"}]}`+"\n\n")
 	}
+	atOnce := func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = io.WriteString(rw, `{"model":"m","message":{"role":"assistant","content":"hello there"},"done":true,"done_reason":"stop"}`+"\n")
+	}
 	for _, tt := range []struct {
 		provider string
 		answers  http.HandlerFunc
 		path     string
-	}{{"openai", chats, "/v1/chat/completions"}, {"openai", chats, "/v1/messages"}, {"gemini", google, "/v1/chat/completions"}} {
+	}{
+		{"openai", chats, "/v1/chat/completions"},
+		{"openai", chats, "/v1/messages"},
+		{"gemini", google, "/v1/chat/completions"},
+		{"ollama", atOnce, "/v1/chat/completions"},
+	} {
 		w := newWire(t, tt.answers)
 		w.lettered()
 		w.tables.Deployments[0].Provider = tt.provider
