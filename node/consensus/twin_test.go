@@ -10,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -143,6 +144,41 @@ func TestTwin_Restored(t *testing.T) {
 		}
 		eventually(t, "it votes again", func() bool { return voters(l) == votes })
 	}
+}
+
+// TestTwin_Unheard starts a node with an older data folder while all the others are down: it gives no vote, and ends when the first of them
+// says what it knows.
+func TestTwin_Unheard(t *testing.T) {
+	t.Parallel()
+	ms := founded(t)
+	l, x, y := apart(t, ms)
+	x.begin()
+	x.stop(true)
+	old := copyOf(t, x)
+	x.restart()
+	ready(t, x)
+	x.begin()
+	if err := x.tick(); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []*machine{l, y} {
+		eventually(t, "it has the tick", func() bool { n, _ := m.fsm.Node(x.id.NodeID); return n.Seq == 1 })
+	}
+	for _, m := range ms {
+		m.stop(true)
+	}
+	ended := x.ends()
+	x.dir = old
+	x.restart()
+	l.restart()
+	if err := <-ended; !errors.Is(err, logstore.ErrLost) {
+		t.Errorf("it ends with %v, want ErrLost", err)
+	}
+	if l.node.IsLeader() {
+		t.Error("another node leads by its vote")
+	}
+	y.restart()
+	eventually(t, "the others lead", func() bool { return l.node.IsLeader() || y.node.IsLeader() })
 }
 
 // TestTwin_Own restarts a node from its own folder, gently and not, before and after its epochs: it is no copy.
