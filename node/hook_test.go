@@ -44,7 +44,7 @@ func (generalHook) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 		}
 		return sdk.Edit(r), nil
 	case sdk.After:
-		if c.Texts[0].Text != "mark me" {
+		if len(c.Texts) == 0 || c.Texts[0].Text != "mark me" {
 			return sdk.Pass(), nil
 		}
 		v := sdk.Change(sdk.RequestChange{Set: []byte(`{"note":"seen by the hook"}`)})

@@ -87,6 +87,16 @@ func TestSinks(t *testing.T) {
 			return err == nil && tested.OK
 		})
 	}
+	if _, err := api.Callbacks().Create(t.Context(), fields{
+		"name": "strange", "plugin": "webhook", "selection": "chosen", "config": fields{"url": in.URL + "/strange"}, "secrets": fields{"headers.Authorization": "Bearer another"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	strange := c.Key(0, fields{"callbacks": []string{"strange"}}).Secret
+	c.Await("the holder of the key to learn why", func() bool {
+		status, body := n.Do("POST", "/key/health", strange, nil)
+		return status == 200 && strings.Contains(string(body), "its server does not accept the credentials") && !strings.Contains(string(body), in.URL)
+	})
 	for _, team := range []string{"plain", "chooser", "silent"} {
 		key := c.Key(0, fields{"team_id": team}).Secret
 		body := nodetest.ChatBody(fields{"messages": []fields{{"role": "user", "content": "CANARY-" + team}}})
