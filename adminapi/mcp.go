@@ -53,7 +53,10 @@ func (s *Server) registerMCP() {
 	register(s, "delete-mcp-grant", http.MethodDelete, "/mcp/grants/{id}", "Forget what the caller has allowed at an MCP server",
 		func(ctx context.Context, in *RefInput) (*struct{}, error) {
 			by := callerOf(ctx)
-			return nil, s.problem(s.cfg.MCP.Forget(ctx, &by.Who, in.Ref))
+			if err := s.cfg.MCP.Forget(ctx, &by.Who, in.Ref); err != nil {
+				return nil, s.problem(err)
+			}
+			return nil, nil
 		})
 	type health struct{ Body client.MCPHealth }
 	register(s, "get-mcp-health", http.MethodGet, "/mcp/servers/{id}/health", "Ask an MCP server whether it is there",

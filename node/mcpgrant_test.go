@@ -268,9 +268,11 @@ func TestMCP_oauth(t *testing.T) {
 		g.mu.Lock()
 		g.lifetime = 30 // less than what is refreshed early
 		g.mu.Unlock()
-		do("DELETE", "/v1/mcp/server/guarded/oauth-user-credential", k, nil, 200)
-		if page := agree(browser(), link(2)); !strings.Contains(page, "Done") {
-			t.Fatalf("got %s", page)
+		for path, status := range map[string]int{"/v1/mcp/server/guarded/oauth-user-credential": 200, "/api/v1/mcp/grants/guarded": 204} {
+			do("DELETE", path, k, nil, status)
+			if page := agree(browser(), link(2)); !strings.Contains(page, "Done") {
+				t.Fatalf("got %s", page)
+			}
 		}
 		for i := range 6 {
 			if got, err := call(i%3, k, "guarded-whoami"); err != nil || !strings.Contains(got, fmt.Sprintf("access-canary-%d", g.issued)) {
