@@ -11,7 +11,6 @@ import (
 
 const (
 	demandSpan   = 10 * time.Minute // leases aim at so much demand
-	recallSpan   = 2 * time.Second  // and, when others want it, at so much
 	rateSpan     = time.Minute      // that the demand is averaged over
 	openAhead    = 5 * time.Second  // before a window begins, lease of it is wanted
 	wantEvery    = time.Second      // unless somebody waits
@@ -235,15 +234,9 @@ func (w *window) hopeful(limit, over, hold resource.Money, now time.Time) bool {
 
 // target is the balance that the node aims at.
 func (w *window) target(now time.Time, nodes int) resource.Money {
-	span := demandSpan
-	if w.recall {
-		span = recallSpan
-	}
-	t := resource.Money(min(w.rate.perSecond()*span.Seconds(), float64(resource.MaxMoney)))
-	if now.Sub(w.used) <= span {
+	t := resource.Money(min(w.rate.perSecond()*demandSpan.Seconds(), float64(resource.MaxMoney)))
+	if now.Sub(w.used) <= demandSpan {
 		t = max(t, w.largest)
-	} else if w.recall {
-		t = 0
 	}
 	return min(t, max(0, w.limit/resource.Money(max(1, nodes))))
 }
@@ -284,8 +277,13 @@ func (w *window) wish(now time.Time, nodes int) (want tick.Want, release resourc
 	w.rate.add(float64(w.consumed-w.counted), now)
 	w.counted = w.consumed
 	target, balance := w.target(now, nodes), w.balance()
+	if w.recall && w.waiting == 0 { // the next request here may wait as well: pieces of lease everywhere serve nobody
+		release = max(0, balance)
+		w.releasing += release
+		return want, release
+	}
 	low := balance < target/2 && now.Sub(w.wanted) >= wantEvery
-	if w.waiting > 0 || (low && (!w.known || w.headroom > 0 || now.Sub(w.used) <= recallSpan)) {
+	if w.waiting > 0 || (low && (!w.known || w.headroom > 0)) {
 		need := max(0, w.need-balance)
 		if amount := max(target-balance, need); amount > 0 {
 			w.wanted = now
@@ -293,10 +291,7 @@ func (w *window) wish(now time.Time, nodes int) (want tick.Want, release resourc
 		}
 		return want, 0
 	}
-	keep := target
-	if !w.recall {
-		keep = max(2*target, w.limit/resource.Money(openingShare*max(1, nodes)))
-	}
+	keep := max(2*target, w.limit/resource.Money(openingShare*max(1, nodes)))
 	if release = balance - keep; release <= target/8 {
 		return want, 0
 	}

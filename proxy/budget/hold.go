@@ -294,6 +294,17 @@ func (m *miss) leave() {
 	}
 }
 
+// answered says that what the miss waited for came, if it did: the next may wait for such a thing, too.
+func (m *miss) answered() {
+	if m == nil {
+		return
+	}
+	w := m.scope.window
+	w.account.mu.Lock()
+	defer w.account.mu.Unlock()
+	w.probed = time.Time{}
+}
+
 // wait asks for a grant and waits until the hold fits or there is no more hope.
 func (b *Budgets) wait(ctx context.Context, h *Hold, from int) *llm.Error {
 	if !b.cfg.HasLeader() {
@@ -305,9 +316,11 @@ func (b *Budgets) wait(ctx context.Context, h *Hold, from int) *llm.Error {
 	begin := b.cfg.Now()
 	timer := time.NewTimer(waitAtMost)
 	defer timer.Stop()
+	var last *miss
 	for first := true; ; first = false {
 		m := b.try(h, from, attempt{wait: true})
 		if m == nil {
+			last.answered()
 			b.metrics.waited.Observe(b.cfg.Now().Sub(begin).Seconds())
 			return nil
 		}
@@ -317,6 +330,7 @@ func (b *Budgets) wait(ctx context.Context, h *Hold, from int) *llm.Error {
 		if first || m.ask {
 			b.cfg.Ask()
 		}
+		last = m
 		select {
 		case <-m.wake:
 			m.leave()

@@ -3,7 +3,9 @@ package budget_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -281,6 +283,79 @@ func TestUse(t *testing.T) {
 			if spent > limit || spent < limit*98/100 {
 				t.Errorf("spent %d of %d: %s", spent, limit, fmt.Sprint(s.nodes[0], s.nodes[1], s.nodes[2]))
 			}
+		})
+	}
+}
+
+// TestUse_LargeHolds asks three nodes in turn for a large part of a budget at a time: while it has room for two such requests
+// none is refused, though each node may have a piece of lease that is too small for one.
+func TestUse_LargeHolds(t *testing.T) {
+	t.Parallel()
+	for _, part := range []resource.Money{2, 3, 4, 5, 7} {
+		t.Run(fmt.Sprint(int(part)), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const limit = 10_000
+				hold := limit / part
+				p := keyWith(daily(limit))
+				began := time.Now()
+				s := &grants{limit: limit}
+				var mu sync.Mutex // guards s and charges
+				var bs []*budget.Budgets
+				seq := make([]uint64, 3)
+				charges := make([]resource.Money, 3)
+				asked := make([]chan struct{}, 3)
+				for i := range 3 {
+					asked[i] = make(chan struct{}, 1)
+					s.nodes = append(s.nodes, &granted{epoch: 1, granted: limit / 12})
+					b := budget.New(budget.Config{Now: func() time.Time { return noon.Add(time.Since(began)) }, HasLeader: func() bool { return true }, Nodes: func() int { return 3 }, Ask: func() {
+						select {
+						case asked[i] <- struct{}{}:
+						default:
+						}
+					}})
+					b.SetEpoch(1)
+					bs = append(bs, b)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var ticks sync.WaitGroup
+				defer ticks.Wait()
+				defer cancel()
+				for i, b := range bs {
+					ticks.Go(func() {
+						for ctx.Err() == nil {
+							select {
+							case <-asked[i]:
+							case <-time.After(100 * time.Millisecond):
+							}
+							mu.Lock()
+							w, r := b.Demand()
+							seq[i]++
+							k := tick.Tick{Epoch: 1, Seq: seq[i], Want: w, Release: r, Settle: []ledger.AccountCharge{{Amount: charges[i]}}}
+							charges[i] = 0
+							s.apply(i, k)
+							for n, o := range bs {
+								o.Leases(s.index, []budget.Lease{s.lease(n)})
+							}
+							b.Acked(k, tick.Ack{Index: s.index})
+							mu.Unlock()
+						}
+					})
+				}
+				left := resource.Money(limit)
+				for i := 0; left >= 2*hold; i = (i + 1) % 3 {
+					h, err := bs[i].Reserve(ctx, request(p, hold))
+					if err != nil {
+						t.Fatalf("%d of %d are left, and a request for %d is refused: %v (%v)", left, limit, hold, err, fmt.Sprint(*s.nodes[0], *s.nodes[1], *s.nodes[2]))
+					}
+					mu.Lock()
+					charges[i] += h.Settle(cost(hold / 20))[0].Amount
+					mu.Unlock()
+					left -= hold / 20
+					h.Release()
+					time.Sleep(30 * time.Millisecond)
+				}
+			})
 		})
 	}
 }
