@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/reprice"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
@@ -51,11 +53,15 @@ func (n *Node) startRequests() (err error) {
 		return err
 	}
 	n.contents, err = contents.Open(contents.Config{
-		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Keep: n.contentAge, Logger: n.log,
+		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Keep: n.contentAge,
+		Full: func() bool { return n.disk.Room().Low }, Logger: n.log,
 	})
 	if err != nil {
 		return err
 	}
+	n.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "conclave_contents_left_out_total", Help: "Contents of requests that were not kept, because the disk was nearly full or slower than the requests.",
+	}, func() float64 { return float64(n.contents.LeftOut()) }))
 	if n.masking, err = newMasking(n.contents.Put, n.registry); err != nil {
 		return err
 	}

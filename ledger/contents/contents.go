@@ -79,6 +79,7 @@ type Config struct {
 	// Keep is for how long contents of these holders are kept, to the day; 0: one of them, or the cluster, does not
 	// want them kept any more. nil: 7 days.
 	Keep   func(o *Owners) time.Duration
+	Full   func() bool      // nothing is written meanwhile, so that what is needed has room; nil: never
 	Now    func() time.Time // nil: clock.Now
 	Logger *slog.Logger     // nil: discards
 }
@@ -94,6 +95,7 @@ type Store struct {
 	left  int64 // contents that were left out
 
 	flushMu sync.Mutex // held while what was queued is written
+	full    bool       // when it was last; guarded by flushMu
 	fileMu  sync.Mutex // held while a file is open, for bbolt lets a process open it once
 
 	kick chan struct{}
@@ -146,7 +148,7 @@ func bounded(b []byte, cut bool) ([]byte, bool) {
 	return b, cut
 }
 
-// LeftOut is how many contents came too fast to be kept.
+// LeftOut is how many contents came too fast to be kept, or had no room.
 func (c *Store) LeftOut() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,6 +180,9 @@ func (c *Store) flush() {
 	queue := c.queue
 	c.queue, c.bytes = nil, 0
 	c.mu.Unlock()
+	if len(queue) == 0 || c.isFull(len(queue)) {
+		return
+	}
 	days := map[string][]Content{}
 	for _, v := range queue {
 		day := v.Time.Std().Format(time.DateOnly)
@@ -188,6 +193,25 @@ func (c *Store) flush() {
 			c.cfg.Logger.Error("contents cannot be kept", "error", err, "count", len(list))
 		}
 	}
+}
+
+// isFull says whether there is no room for contents, and leaves count of them out if so.
+func (c *Store) isFull(count int) bool {
+	full := c.cfg.Full != nil && c.cfg.Full()
+	if full {
+		c.mu.Lock()
+		c.left += int64(count)
+		c.mu.Unlock()
+	}
+	if full != c.full {
+		c.full = full
+		if full {
+			c.cfg.Logger.Warn("the disk is nearly full: what requests say is not kept")
+		} else {
+			c.cfg.Logger.Info("there is room again: what requests say is kept")
+		}
+	}
+	return full
 }
 
 func (c *Store) write(day string, list []Content) error {

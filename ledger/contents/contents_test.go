@@ -186,6 +186,25 @@ func TestStore_hidesText(t *testing.T) {
 }
 
 // What comes faster than it is written is left out, and counted.
+// A disk that is nearly full is not filled with contents: what is needed more has the room.
+func TestStore_full(t *testing.T) {
+	t.Parallel()
+	var full atomic.Bool
+	s := open(t, contents.Config{Dir: t.TempDir(), Full: full.Load})
+	defer s.Close()
+	for id, none := range map[string]bool{"kept": false, "left out": true, "kept again": false} {
+		full.Store(none)
+		s.Put(content(id, "k", noon, "text"))
+		s.Flush()
+		if got := find(t, s, id, "k"); (got == "") != none {
+			t.Errorf("%s: got %q", id, got)
+		}
+	}
+	if n := s.LeftOut(); n != 1 {
+		t.Errorf("%d are counted as left out", n)
+	}
+}
+
 func TestStore_bounded(t *testing.T) {
 	t.Parallel()
 	s := open(t, contents.Config{Dir: t.TempDir()})
