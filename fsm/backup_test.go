@@ -50,6 +50,9 @@ func (h *harness) restore(b *fsm.Backup, o fsm.RestoreOptions) {
 	if err := h.f.Restore(io.NopCloser(bytes.NewReader(framed))); err != nil {
 		h.t.Fatalf("Restore: %v", err)
 	}
+	if g, err := h.f.ReadGeneration(); err != nil || g == 0 || g != h.f.Generation() {
+		h.t.Errorf("the state is of generation %d, %v, want %d", g, err, h.f.Generation())
+	}
 	if err := h.f.Scrub(); err != nil {
 		h.t.Errorf("the state that was made: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,6 +120,82 @@ func TestShrink(t *testing.T) {
 	h.open()
 	if gotIndex, got := h.f.Hash(); gotIndex != index || got != hash || !h.f.Kept() {
 		t.Errorf("got %d %x, want %d %x", gotIndex, got, index, hash)
+	}
+}
+
+// TestCompact makes the file of a state small that is read and snapshotted meanwhile, and goes on with it.
+func TestCompact(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
+	for i := range 60 {
+		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Policy: resource.Policy{Metadata: fat}}, 0))
+	}
+	if h.f.Wasteful(0) {
+		t.Error("a full file is wasteful")
+	}
+	for i := range 59 {
+		h.do(fsm.DeleteKey{ID: fmt.Sprintf("k%d", i)})
+	}
+	h.do(h.putKey(resource.Key{Meta: meta("new")}, 0)) // the pages that the last change gave back are free now
+	path := filepath.Join(h.cfg.Dir, "fsm.db")
+	big, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if freed, err := h.f.Compact(big.Size() + 1); err != nil || freed != 0 {
+		t.Errorf("a file that is too small for it: freed %d, %v", freed, err)
+	}
+	index, hash := h.f.Hash()
+	open, err := h.f.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if k, ok := h.f.Key("k59"); !ok || len(k.Metadata) == 0 {
+					t.Error("a reader misses a key")
+					return
+				}
+			}
+		})
+	}
+	freed, err := h.f.Compact(0)
+	if err != nil || freed <= 0 {
+		t.Errorf("freed %d, %v", freed, err)
+	}
+	close(stop)
+	readers.Wait()
+	if small, err := os.Stat(path); err != nil || small.Size()*2 > big.Size() {
+		t.Errorf("the copy has %d bytes of %d", small.Size(), big.Size())
+	}
+	if gotIndex, got := h.f.Hash(); gotIndex != index || got != hash {
+		t.Errorf("got %d %x, want %d %x", gotIndex, got, index, hash)
+	}
+	open.Release()
+	if freed, err := h.f.Compact(0); err != nil || freed != 0 {
+		t.Errorf("again: freed %d, %v", freed, err)
+	}
+	h.do(h.putKey(resource.Key{Meta: meta("after")}, 0))
+	h.verify()
+	index, hash = h.f.Hash()
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	if gotIndex, got := h.f.Hash(); gotIndex != index || got != hash || !h.f.Kept() {
+		t.Errorf("opened again: got %d %x, want %d %x", gotIndex, got, index, hash)
+	}
+	if left, _ := filepath.Glob(filepath.Join(h.cfg.Dir, "*.tmp")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

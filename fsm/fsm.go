@@ -109,8 +109,18 @@ func (f *FSM) Unclean() bool { return f.file.Unclean() }
 // Applied returns the index of the newest entry applied.
 func (f *FSM) Applied() uint64 { return f.progress.Position().Index }
 
-// Generation counts the restores of a backup by a person.
+// Generation counts the restores of a backup by a person. Right after one it may be a moment older than what is read.
 func (f *FSM) Generation() uint64 { return f.progress.Position().Generation }
+
+// ReadGeneration is Generation, and no older than what was read before.
+func (f *FSM) ReadGeneration() (generation uint64, err error) {
+	err = f.file.View(func(tx *bolt.Tx) error {
+		pos, err := store.ReadPosition(tx)
+		generation = pos.Generation
+		return err
+	})
+	return generation, err
+}
 
 // Hash returns the state hash and the index that it belongs to.
 func (f *FSM) Hash() (uint64, [16]byte) {

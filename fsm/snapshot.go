@@ -87,6 +87,20 @@ func describe(tx *bolt.Tx, h *Header) error {
 // again: the file is then rebuilt.
 func (f *FSM) Scrub() error { return f.file.Scrub() }
 
+// Wasteful says whether the state's file has at least from bytes and over a third of it is free.
+func (f *FSM) Wasteful(from int64) bool { return f.file.Wasteful(from) }
+
+// Compact makes the state's file as small as it can be, if it is Wasteful, and says how many bytes that gave back. Commands wait
+// meanwhile, for as long as a snapshot takes to be written; what is read goes on.
+func (f *FSM) Compact(from int64) (freed int64, err error) {
+	f.applyMu.Lock()
+	defer f.applyMu.Unlock()
+	if f.failed != nil {
+		return 0, fmt.Errorf("compact a stopped state machine: %w", f.failed)
+	}
+	return f.file.Compact(from)
+}
+
 // Restore implements raft.FSM. The snapshot is written aside, verified and read into memory
 // before it takes the place of the state, which a failure leaves as it was.
 func (f *FSM) Restore(rc io.ReadCloser) error {

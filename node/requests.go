@@ -80,8 +80,8 @@ func (n *Node) startRequests() (err error) {
 // booked says whether a node has written a record with one of the ids since then, where the state is a backup's, which need not
 // know of it. While a member gives no answer nobody knows.
 func (n *Node) booked(ctx context.Context, ids []string, since resource.Time) (bool, error) {
-	if n.state.Generation() == 0 {
-		return false, nil
+	if generation, err := n.state.ReadGeneration(); err != nil || generation == 0 {
+		return false, err
 	}
 	for _, id := range ids {
 		page, missing, err := n.all.Rows(ctx, requestlog.Query{Filter: requestlog.Filter{From: since - resource.Time(time.Hour), RequestID: id}, Limit: 1})

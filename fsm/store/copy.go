@@ -111,6 +111,62 @@ func shrinkTo(db *bolt.DB, path string) error {
 	})
 }
 
+// Wasteful says whether the open file has at least from bytes and over a third of it is free: over one and a half times what it needs.
+func (f *File) Wasteful(from int64) (wasteful bool) {
+	err := f.View(func(tx *bolt.Tx) error {
+		wasteful = isWasteful(tx, from)
+		return nil
+	})
+	return err == nil && wasteful
+}
+
+func isWasteful(tx *bolt.Tx, from int64) bool {
+	free := int64(tx.DB().Stats().FreePageN) * int64(tx.DB().Info().PageSize)
+	return tx.Size() >= from && 3*free > tx.Size()
+}
+
+// Compact puts a compacted copy in the place of the open file, if that is Wasteful, and says how many bytes were given back. What is
+// read goes on meanwhile; nothing may be written. A failure leaves the file as it was.
+func (f *File) Compact(from int64) (freed int64, err error) {
+	path := filepath.Join(f.dir, strings.Replace(tempPattern, "*", "compact", 1))
+	var large int64
+	err = f.View(func(tx *bolt.Tx) error {
+		if !isWasteful(tx, from) {
+			return nil
+		}
+		large = tx.Size()
+		pos, err := ReadPosition(tx)
+		if err != nil {
+			return err
+		}
+		return compact(tx, path, pos)
+	})
+	if err != nil {
+		f.doubtIfDamaged(err)
+		return 0, errors.Join(fmt.Errorf("compact the state: %w", err), os.RemoveAll(path))
+	}
+	if large == 0 {
+		return 0, nil
+	}
+	db, err := openFile(path)
+	if err != nil {
+		return 0, errors.Join(err, os.Remove(path))
+	}
+	var small int64
+	err = readWhole(db, func(tx *bolt.Tx) error {
+		small = tx.Size()
+		return nil
+	})
+	if err == nil {
+		err = os.Rename(path, filepath.Join(f.dir, fileName))
+	}
+	if err != nil {
+		return 0, errors.Join(err, db.Close(), os.Remove(path))
+	}
+	f.retire(f.replace(db, func() {}))
+	return large - small, nil
+}
+
 // compact copies the state of src into a new file, verifying it on the way. A state has one such file, to the last byte: bbolt gives
 // pages to the buckets of a transaction, and takes them from its map of free ones, in no order.
 func compact(src *bolt.Tx, path string, pos Position) (err error) {

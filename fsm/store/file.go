@@ -43,10 +43,10 @@ type File struct {
 	unclean bool        // kept, though the last run did not end with Close
 	doubted atomic.Bool // the file must not be trusted again
 
-	mu sync.RWMutex // guards db against a restore's swap
+	mu sync.RWMutex // guards db against the swap of a restore or a compaction
 	db *bolt.DB
 
-	closing sync.WaitGroup // files that a restore has replaced
+	closing sync.WaitGroup // files that were replaced
 
 	stop    chan struct{} // closed by Close
 	trimmed chan struct{} // closed when keepSmall has ended

@@ -91,7 +91,7 @@ func (s *Snapshot) copyTo(path string, describe func(*bolt.Tx, *Header) error) (
 	return h, compact(s.tx, path, pos)
 }
 
-// errReplaced says that a snapshot is of a state that is gone: to keep it would be to go back.
+// errReplaced says that a snapshot is of a file that is gone: to keep it may be to go back.
 var errReplaced = errors.New("the state was replaced by one that was received")
 
 // replaced says that a restore has put another file in the place of the snapshot's.
@@ -134,13 +134,17 @@ func (f *File) Restore(h Header, body io.Reader, read func(*bolt.Tx) error, inst
 	if err != nil {
 		return errors.Join(err, db.Close(), os.Remove(path))
 	}
-	old := f.replace(db, install)
-	f.closing.Go(func() { // aside: it waits for a snapshot, which may wait for whoever called this
+	f.retire(f.replace(db, install))
+	return nil
+}
+
+// retire closes a replaced file aside: it waits for a snapshot, which may wait for whoever called this.
+func (f *File) retire(old *bolt.DB) {
+	f.closing.Go(func() {
 		if err := old.Close(); err != nil {
 			f.log.Warn("close of the replaced state file", "err", err)
 		}
 	})
-	return nil
 }
 
 // receive writes the body into a file and compares its checksum.

@@ -45,6 +45,7 @@ type machine struct {
 	full    atomic.Bool                 // its disk
 	cut     atomic.Bool                 // nobody is reached, and nobody heard
 	windows intake.Windows              // of entries under way
+	compact int64                       // bytes from which the state's file is compacted, at once; 0: as by default
 	newest  uint32                      // version of the state machine; 0: that of the program
 	away    atomic.Pointer[string]      // an address that is not reached
 	fatal   atomic.Pointer[func(error)] // nil: the test fails
@@ -95,7 +96,7 @@ func (m *machine) config(log *slog.Logger, boot *fsm.Bootstrap, voters []consens
 			}
 			m.t.Errorf("%s must exit: %v", m.name, err)
 		},
-		TwinWait: 100 * time.Millisecond,
+		TwinWait: 100 * time.Millisecond, CompactFrom: m.compact, CompactEach: time.Duration(min(m.compact, 1)) * 20 * time.Millisecond,
 	}
 }
 

@@ -73,10 +73,12 @@ type Config struct {
 	// founder alone. It is ignored by a node that has state.
 	Voters []Server
 
-	Intake     intake.Windows // of entries under way while this node leads; zero: intake.Defaults
-	Multiplier int            // of Raft's timeouts, for slow networks; 0: 1
-	Fatal      func(error)    // the node must exit and not go on, with status 78 for ErrTwin, else 75; nil: it is logged
-	TwinWait   time.Duration  // how long a start on an old data folder looks whether another process runs as this node; 0: 3 s
+	Intake      intake.Windows // of entries under way while this node leads; zero: intake.Defaults
+	Multiplier  int            // of Raft's timeouts, for slow networks; 0: 1
+	Fatal       func(error)    // the node must exit and not go on, with status 78 for ErrTwin, else 75; nil: it is logged
+	CompactFrom int64          // bytes from which a file of the state is compacted while the node runs; 0: 64 MiB
+	CompactEach time.Duration  // between looks whether it is to be; 0: a minute
+	TwinWait    time.Duration  // how long a start on an old data folder looks whether another process runs as this node; 0: 3 s
 
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
@@ -115,6 +117,12 @@ func (c *Config) fill() {
 	}
 	if c.Boot == nil {
 		c.Boot = clock.Boot
+	}
+	if c.CompactFrom == 0 {
+		c.CompactFrom = compactFrom
+	}
+	if c.CompactEach == 0 {
+		c.CompactEach = compactEach
 	}
 	if c.TwinWait == 0 {
 		c.TwinWait = twinWait

@@ -121,6 +121,7 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.keepReplayShort)
 	n.wg.Go(n.scrubSnapshots)
 	n.wg.Go(n.scrubState)
+	n.wg.Go(n.compactState)
 	n.wg.Go(n.watchPeers)
 	n.wg.Go(n.becomeReady)
 	n.wg.Go(n.announce)

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 )
 
@@ -24,6 +25,9 @@ const (
 	snapshotScrub = 24 * time.Hour
 	// stateScrub is how often the state is read and compared with its hash.
 	stateScrub = 24 * time.Hour
+	// compactFrom and compactEach are the defaults of Config's.
+	compactFrom = 64 << 20
+	compactEach = time.Minute
 )
 
 // keeps says that the state's file holds all that the snapshot has.
@@ -122,6 +126,36 @@ func (n *Node) scrubSnapshots() {
 	for ; n.ctx.Err() == nil; pause(n.ctx, snapshotScrub) {
 		if err := n.snaps.Scrub(); err != nil {
 			n.log.Warn("check the snapshots", "error", err)
+		}
+	}
+}
+
+// compactState makes the state's file small again when over a third of it is free, for it never shrinks by itself. Commands wait
+// for that on this node alone: a leader hands over before, if another can lead.
+func (n *Node) compactState() {
+	select {
+	case <-n.ctx.Done():
+		return
+	case <-n.ready:
+	}
+	for ; n.ctx.Err() == nil; pause(n.ctx, n.cfg.CompactEach) {
+		if !n.fsm.Wasteful(n.cfg.CompactFrom) {
+			continue
+		}
+		if err := n.StepDown(n.ctx); err != nil {
+			n.log.Warn("the state's file is not compacted: this node leads", "error", err)
+			continue
+		}
+		began := n.cfg.Boot()
+		freed, err := n.fsm.Compact(n.cfg.CompactFrom)
+		switch {
+		case errors.Is(err, frame.ErrDamaged):
+			n.cfg.Fatal(fmt.Errorf("the state is not what it should be and is made anew at the next start: %w", err))
+			return
+		case err != nil:
+			n.log.Warn("the state's file is not compacted", "error", err)
+		case freed > 0:
+			n.log.Info("the state's file is compacted", "freed_bytes", freed, "took", n.cfg.Boot()-began)
 		}
 	}
 }
