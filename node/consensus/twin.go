@@ -126,6 +126,8 @@ func (n *Node) succeeds(end uint64) error {
 // older is logstore.ErrLost, with the reason, if this data folder is older than what the cluster has heard of this node.
 func (n *Node) older(k known, end uint64) error {
 	switch {
+	case k.Life == n.lives.Own: // what this process itself has told since it started
+		return nil
 	case k.Life != 0 && !n.lives.Had(k.Life):
 		return fmt.Errorf("%w: this data folder is a copy, or was restored: another process has run as this node since", logstore.ErrLost)
 	case k.Applied > end:

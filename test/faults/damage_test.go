@@ -158,7 +158,9 @@ func TestDamage_WhileRunning(t *testing.T) {
 	_, secret := c.NewKey(0, map[string]any{})
 	at := (c.Leader() + 1) % 3
 	n, other := c.Nodes[at], (at+1)%3
-	c.Await("the node has the key", 10*time.Second, func() bool { return c.Admin(at, http.MethodGet, "/api/v1/keys/"+marked, nil, nil) == http.StatusOK })
+	for _, i := range []int{at, other} {
+		c.Await("the node has the key", 10*time.Second, func() bool { return c.Admin(i, http.MethodGet, "/api/v1/keys/"+marked, nil, nil) == http.StatusOK })
+	}
 	damageName(t, n)
 	never := func() {
 		t.Helper()
