@@ -92,13 +92,18 @@ func TestFSM_DamageWhileRunning(t *testing.T) {
 	}
 }
 
+// fatten puts keys with long metadata: k0, k1, …
+func (h *harness) fatten(keys int) {
+	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
+	for i := range keys {
+		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Policy: resource.Policy{Metadata: fat}}, 0))
+	}
+}
+
 func TestShrink(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
-	for i := range 60 {
-		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Policy: resource.Policy{Metadata: fat}}, 0))
-	}
+	h.fatten(60)
 	for i := range 60 {
 		h.do(fsm.DeleteKey{ID: fmt.Sprintf("k%d", i)})
 	}
@@ -127,10 +132,7 @@ func TestShrink(t *testing.T) {
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	h := start(t)
-	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
-	for i := range 60 {
-		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Policy: resource.Policy{Metadata: fat}}, 0))
-	}
+	h.fatten(60)
 	if h.f.Wasteful(0) {
 		t.Error("a full file is wasteful")
 	}

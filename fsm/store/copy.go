@@ -61,12 +61,12 @@ func verified(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) error {
 	return nil
 }
 
-// shrinkFrom is the size from which a file that is more than half free is copied at start.
+// shrinkFrom is the size from which a file that is wasteful is copied at start.
 // bbolt never shrinks a file, and many free pages make each commit slower.
 const shrinkFrom = 256 << 20
 
 // Shrink replaces the file in dir, which is not open, with its compacted copy if it has at
-// least so many bytes and over half of it is free.
+// least so many bytes and over a third of it is free.
 func Shrink(dir string, from int64) error {
 	db, err := openShrunk(dir, from)
 	if err != nil {
@@ -100,7 +100,7 @@ func openShrunk(dir string, from int64) (*bolt.DB, error) {
 
 func shrinkTo(db *bolt.DB, path string) error {
 	return db.View(func(tx *bolt.Tx) error {
-		if free := int64(db.Stats().FreePageN) * int64(db.Info().PageSize); free*2 < tx.Size() {
+		if !isWasteful(tx, 0) {
 			return nil
 		}
 		pos, err := ReadPosition(tx)
