@@ -4,13 +4,15 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 )
 
 const (
-	methodLimit = "limit"  // the question what a node has left of a limit
-	dirLimits   = "limits" // what was admitted in the last minutes, for the next start
+	methodLimit = "limit"         // the question what a node has left of a limit
+	dirLimits   = "limits"        // what was admitted in the last minutes, for the next start
+	lateAtMost  = 5 * time.Second // for an answer that no request waits for any more
 )
 
 // limitPeers carries what the nodes' limiters tell each other: frames over quota streams,
@@ -25,8 +27,30 @@ func (p limitPeers) Send(node string, frame []byte) {
 }
 
 // Ask implements ratelimit.Peers.
-func (p limitPeers) Ask(ctx context.Context, node string, question []byte) ([]byte, error) {
-	return p.n.consensus.Call(ctx, node, methodLimit, question)
+func (p limitPeers) Ask(ctx context.Context, node string, question []byte, late func([]byte)) ([]byte, error) {
+	type reply struct {
+		answer []byte
+		err    error
+	}
+	came := make(chan reply)
+	go func() {
+		patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateAtMost)
+		defer cancel()
+		b, err := p.n.consensus.Call(patient, node, methodLimit, question)
+		select {
+		case came <- reply{b, err}:
+		case <-ctx.Done():
+			if err == nil {
+				late(b)
+			}
+		}
+	}()
+	select {
+	case r := <-came:
+		return r.answer, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // startLimits begins to count limits together with the other nodes.

@@ -385,6 +385,14 @@ func TestLimit_acrossNodes(t *testing.T) {
 					tt.during(c, victim)
 				}
 			})
+			// What a peer lent while this machine stood still comes late, or goes back and is lent again.
+			for c.Mock.Usage().Requests < int64(tt.least) && time.Since(began) < 50*time.Second {
+				for i, n := range nodes {
+					if tt.share[i] > 0 {
+						_, _ = n.Chat(k.Secret)
+					}
+				}
+			}
 			took := time.Since(began)
 			t.Logf("statuses %v in %s, %d upstream", got, took, c.Mock.Usage().Requests)
 			if took > time.Minute {

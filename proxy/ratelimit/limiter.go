@@ -21,8 +21,9 @@ type Peers interface {
 	// block. The frame is not changed afterwards.
 	Send(node string, frame []byte)
 	// Ask sends a question to the member's Limiter.Answer, once or not at all, and returns
-	// the answer.
-	Ask(ctx context.Context, node string, question []byte) ([]byte, error)
+	// the answer. One that comes within a few seconds after ctx has ended goes to late, in a
+	// goroutine of its own.
+	Ask(ctx context.Context, node string, question []byte, late func(answer []byte)) ([]byte, error)
 }
 
 // Config says where a Limiter stands in its cluster.

@@ -140,6 +140,7 @@ type cluster struct {
 	begin time.Time
 	cut   func(from, to string) bool
 	delay time.Duration
+	back  time.Duration // that answers need beyond it
 }
 
 type link struct {
@@ -158,7 +159,7 @@ func (k link) Send(node string, b []byte) {
 	})
 }
 
-func (k link) Ask(ctx context.Context, node string, q []byte) ([]byte, error) {
+func (k link) Ask(ctx context.Context, node string, q []byte, late func([]byte)) ([]byte, error) {
 	n := k.c.node(node)
 	if n == nil || k.c.isCut(k.from, node) {
 		<-ctx.Done()
@@ -168,7 +169,29 @@ func (k link) Ask(ctx context.Context, node string, q []byte) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return n.Answer(k.from, q)
+	b, err := n.Answer(k.from, q)
+	k.c.mu.Lock()
+	back := k.c.back
+	k.c.mu.Unlock()
+	if back == 0 || err != nil {
+		return b, err
+	}
+	came := make(chan struct{})
+	gone := make(chan struct{})
+	time.AfterFunc(back, func() {
+		select {
+		case came <- struct{}{}:
+		case <-gone:
+			late(b)
+		}
+	})
+	select {
+	case <-came:
+		return b, nil
+	case <-ctx.Done():
+		close(gone)
+		return nil, ctx.Err()
+	}
 }
 
 func (c *cluster) isCut(from, to string) bool {
@@ -442,6 +465,42 @@ func TestSimulation_Parallel(t *testing.T) {
 				t.Logf("most in flight %d of %d, %d of 3000 done", most, limit, done)
 				if most > limit || most < limit*8/10 {
 					t.Errorf("most in flight %d, limit %d", most, limit)
+				}
+			})
+		})
+	}
+}
+
+// What a slow peer lends is not lost when its answer comes after the request that waited.
+func TestLimiter_SlowPeers(t *testing.T) {
+	t.Parallel()
+	for _, back := range []time.Duration{2 * askAtMost, 2 * loanFor} { // of use still, and to be given back
+		t.Run(back.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				defer c.close()
+				time.Sleep(time.Second)
+				slow := func(d time.Duration) { c.mu.Lock(); c.back = d; c.mu.Unlock() }
+				slow(back)
+				p := keyWith(limits(60, -1, -1))
+				took := 0
+				take := func() {
+					if _, err := c.node("a").Reserve(t.Context(), request(p, 0)); err == nil {
+						took++
+					}
+				}
+				for range 30 {
+					take()
+					time.Sleep(100 * time.Millisecond)
+				}
+				slow(0)
+				time.Sleep(2 * loanFor)
+				for range 60 {
+					take()
+				}
+				if took != 60 {
+					t.Errorf("admitted %d of 60", took)
 				}
 			})
 		})

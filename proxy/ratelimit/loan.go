@@ -130,7 +130,7 @@ func (l *Limiter) askLocked(c *counter, i int, v *view, atMost time.Duration) {
 	}
 	id := l.net.idOf(i)
 	c.mu.Unlock()
-	a, ok := l.ask(id, &q, atMost)
+	a, ok := l.ask(id, &q, atMost, func(a *answer) { l.late(i, &q, a, now) })
 	c.mu.Lock()
 	c.asking = false
 	l.net.heard(i, ok, l.cfg.Clock())
@@ -162,6 +162,27 @@ func (l *Limiter) answeredLocked(c *counter, i int, a *answer, v *view, asked ti
 		p.agreed, c.version = v.version, 0
 		c.partLocked(l.look(now), c.limit)
 	}
+	c.lentLocked(i, a, asked, now)
+}
+
+// late takes in an answer that no request waits for any more. What it lends is of use, or goes
+// back: for the lender it is spent until then.
+func (l *Limiter) late(i int, q *question, a *answer, asked time.Duration) {
+	if q.dim == parallel { // the next question or report has told the lender that it is thrown away
+		return
+	}
+	c := l.find(q.id)
+	if c == nil {
+		return
+	}
+	defer c.mu.Unlock()
+	c.lentLocked(i, a, asked, l.cfg.Clock())
+	c.changed = l.net.round.Load()
+	c.signalLocked()
+}
+
+// lentLocked takes what a peer has lent on a question of the time asked.
+func (c *counter) lentLocked(i int, a *answer, asked, now time.Duration) {
 	if a.lent <= 0 {
 		return
 	}
@@ -202,12 +223,16 @@ func (c *counter) heldOf(i int) (n int64) {
 	return n
 }
 
-// ask sends a question; ok is false if no answer came in time.
-func (l *Limiter) ask(node string, q *question, atMost time.Duration) (a answer, ok bool) {
+// ask sends a question; ok is false if no answer came in time: late gets one that comes then.
+func (l *Limiter) ask(node string, q *question, atMost time.Duration, late func(*answer)) (a answer, ok bool) {
 	l.metrics.questions.Inc()
 	ctx, cancel := context.WithTimeout(context.Background(), atMost)
 	defer cancel()
-	b, err := l.cfg.Peers.Ask(ctx, node, q.encode())
+	b, err := l.cfg.Peers.Ask(ctx, node, q.encode(), func(b []byte) {
+		if a, err := parseAnswer(b); err == nil {
+			late(&a)
+		}
+	})
 	if err != nil {
 		return answer{}, false
 	}

@@ -135,7 +135,7 @@ func (l *Limiter) agree(v *view) {
 			continue
 		}
 		q := question{boot: l.boot, dim: requests, members: v.sum, no: l.words.Add(1)}
-		a, ok := l.ask(l.net.idOf(i), &q, askAtMost)
+		a, ok := l.ask(l.net.idOf(i), &q, askAtMost, func(*answer) {})
 		l.net.heard(i, ok, l.cfg.Clock())
 		if ok && a.settled && a.members == v.sum {
 			l.net.agreed(i, v.version)

@@ -228,7 +228,7 @@ func (p simPeers) Send(id string, b []byte) {
 
 var errLost = errors.New("no answer")
 
-func (p simPeers) Ask(_ context.Context, id string, q []byte) ([]byte, error) {
+func (p simPeers) Ask(_ context.Context, id string, q []byte, tooLate func([]byte)) ([]byte, error) {
 	s, to := p.s, p.s.target(id)
 	late := s.now + askAtMost
 	if to == nil || p.n.run != p.run || s.lost(p.n, to) {
@@ -236,12 +236,20 @@ func (p simPeers) Ask(_ context.Context, id string, q []byte) ([]byte, error) {
 		return nil, errLost
 	}
 	var answer []byte
-	came := time.Duration(0)
+	came, gone := time.Duration(0), false
+	afterwards := func() {
+		if p.n.run == p.run {
+			s.on(p.n, came, func() { tooLate(answer) })
+		}
+	}
 	for range s.times() {
 		s.on(to, s.now+s.lag(), func() {
 			b, err := to.l.Answer(p.n.id, q)
 			if err == nil && came == 0 && !s.lost(to, p.n) {
 				answer, came = b, s.now+s.lag()
+				if gone {
+					afterwards()
+				}
 			}
 		})
 	}
@@ -259,6 +267,9 @@ func (p simPeers) Ask(_ context.Context, id string, q []byte) ([]byte, error) {
 		late = s.now
 	}
 	if came == 0 || came > late {
+		if gone = true; came != 0 {
+			afterwards()
+		}
 		return nil, errLost
 	}
 	return answer, nil
