@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -34,6 +35,9 @@ const (
 	mediaCSV   = "text/csv"             // of an export
 	mediaLines = "application/x-ndjson" // of an export
 )
+
+// errPruned says that entries were pruned while they were exported.
+var errPruned = errors.New("the log was pruned while it was exported")
 
 type (
 	auditInput struct {
@@ -140,8 +144,26 @@ func (s *Server) auditEntry(_ context.Context, in *auditRef) (*auditEntryOutput,
 }
 
 func (s *Server) verifyAudit(ctx context.Context, _ *emptyInput) (*auditVerdictOutput, error) {
+	for {
+		h := s.auditHeader()
+		verdict, err := s.followAudit(ctx, h)
+		b, broken := errors.AsType[*audit.Broken](err)
+		switch {
+		case broken && s.prunedSince(&h) && ctx.Err() == nil: // what it misses is perhaps no more to be there
+			continue
+		case broken:
+			return &auditVerdictOutput{Body: AuditVerdict{Broken: b.Number, Reason: b.Error(), Verdict: verdict}}, nil
+		case err != nil:
+			return nil, s.problem(err)
+		}
+		return &auditVerdictOutput{Body: AuditVerdict{Verified: true, Verdict: verdict}}, nil
+	}
+}
+
+// followAudit verifies the chain from the header on.
+func (s *Server) followAudit(ctx context.Context, h audit.Header) (audit.Verdict, error) {
 	v := &audit.Verifier{}
-	err := v.Start(s.auditHeader())
+	err := v.Start(h)
 	for from := uint64(1); err == nil; {
 		links := s.cfg.State.AuditLinks(from, 10*exportPage)
 		if len(links) == 0 {
@@ -154,20 +176,17 @@ func (s *Server) verifyAudit(ctx context.Context, _ *emptyInput) (*auditVerdictO
 		}
 		from = links[len(links)-1].Number + 1
 		if ctx.Err() != nil {
-			return nil, s.problem(ctx.Err())
+			return audit.Verdict{}, ctx.Err()
 		}
 	}
 	verdict, ferr := v.Finish()
-	if err == nil {
-		err = ferr
-	}
-	out := &auditVerdictOutput{Body: AuditVerdict{Verified: err == nil, Verdict: verdict}}
-	if b, ok := errors.AsType[*audit.Broken](err); ok {
-		out.Body.Broken, out.Body.Reason = b.Number, b.Error()
-	} else if err != nil {
-		return nil, s.problem(err)
-	}
-	return out, nil
+	return verdict, cmp.Or(err, ferr)
+}
+
+// prunedSince says whether entries were pruned since the header was made.
+func (s *Server) prunedSince(h *audit.Header) bool {
+	a := s.cfg.State.AuditExtent().Anchor
+	return a != nil && (h.Anchor == nil || a.Number > h.Anchor.Number)
 }
 
 func (s *Server) auditHeader() audit.Header {
@@ -212,13 +231,25 @@ func (s *Server) exportAudit(ctx context.Context, in *exportInput) (*huma.Stream
 	}}, nil
 }
 
+// writeExport writes an export of the header. One of all entries is cut off where the next one was pruned meanwhile: without
+// it the rest would look as if somebody had taken it out.
 func (s *Server) writeExport(ctx context.Context, e *export, h *audit.Header, q fsm.AuditQuery) error {
 	if err := e.header(h); err != nil {
 		return err
 	}
+	next := uint64(1)
+	if h.Anchor != nil {
+		next = h.Anchor.Number + 1
+	}
 	q.Oldest, q.Bytes, q.Limit = true, true, exportPage
 	for {
 		p := s.cfg.State.AuditPage(q)
+		if n := len(p.Items); n > 0 && !h.Filtered {
+			if p.Items[0].Number != next {
+				return errPruned
+			}
+			next = p.Items[n-1].Number + 1
+		}
 		for i := range p.Items {
 			if err := e.line(&audit.Line{AuditEntry: p.Items[i], Entry: p.Entries[i]}); err != nil {
 				return err

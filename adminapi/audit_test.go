@@ -2,9 +2,15 @@ package adminapi_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,7 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -112,6 +120,72 @@ func TestAudit_Export(t *testing.T) {
 	wantProblem(t, c.ExportAudit(ctx, url.Values{"format": {"xml"}}, &bytes.Buffer{}), 400, "invalid")
 	h.Down = resource.ErrNoLeader
 	wantProblem(t, c.ExportAudit(ctx, nil, &bytes.Buffer{}), 503, "no_leader")
+}
+
+// pruned is a state whose audit log loses its oldest entries right after it was asked how far it goes.
+type pruned struct {
+	adminapi.State
+	ca    []byte
+	prune func()
+}
+
+func (p *pruned) Cluster() (fsm.ClusterInfo, bool) {
+	return fsm.ClusterInfo{ClusterID: "c1", CACert: p.ca}, true
+}
+
+func (p *pruned) AuditExtent() audit.Extent {
+	x := p.State.AuditExtent()
+	if do := p.prune; do != nil {
+		p.prune = nil
+		do()
+	}
+	return x
+}
+
+// A log that is pruned while it is verified is whole; an export that lacks what was pruned meanwhile is cut off.
+func TestAudit_PrunedMeanwhile(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pruned{}
+	if p.ca, err = x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, key.Public(), key); err != nil {
+		t.Fatal(err)
+	}
+	h := adminapitest.New(t, func(c *adminapi.Config) { p.State, c.State = c.State, p })
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
+	for i := range 20 {
+		h.Must("POST", "/api/v1/teams", fmt.Sprintf(`{"name":"t%d"}`, i))
+	}
+	pruneTo := func(number uint64) func() {
+		return func() {
+			e, ok := h.State.AuditEntry(number)
+			a := resource.AuditAnchor{Cluster: "c1", Number: number, Index: e.Index, At: e.At, Hash: e.Hash}
+			if err := audit.Sign(&a, key); err != nil || !ok {
+				t.Errorf("sign: %v, %v", ok, err)
+			}
+			if _, err := h.Propose(ctx, fsm.Actor{Kind: "node", ID: "n1"}, "", fsm.PruneAudit{Anchor: a}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	p.prune = pruneTo(5)
+	if v, err := c.VerifyAudit(ctx); err != nil || !v.Verified || v.First != 6 || v.Anchor == nil || v.Anchor.Number != 5 {
+		t.Errorf("pruned while it was verified: got %+v (%v)", v, err)
+	}
+	p.prune = pruneTo(9)
+	if err := c.ExportAudit(ctx, nil, io.Discard); err == nil {
+		t.Error("pruned while it was exported: got a whole export")
+	}
+	var b bytes.Buffer
+	if err := c.ExportAudit(ctx, nil, &b); err != nil {
+		t.Fatal(err)
+	}
+	v, err := (&audit.Verifier{CA: p.ca}).Verify(&b)
+	if err != nil || v.First != 10 {
+		t.Errorf("the next export: got %+v (%v)", v, err)
+	}
 }
 
 func TestAudit_Events(t *testing.T) {

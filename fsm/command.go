@@ -99,7 +99,8 @@ type (
 	DeleteCredential struct {
 		ID string `json:"id"`
 	}
-	// PutBudget creates or replaces a shared budget.
+	// PutBudget creates or replaces a shared budget. Another name is refused with resource.ErrInUse while a record, or a
+	// setting, names the budget by the one it has.
 	PutBudget struct {
 		Budget Encoded[resource.Budget] `json:"budget"`
 		Read   uint64                   `json:"read,omitempty"`

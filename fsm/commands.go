@@ -164,10 +164,17 @@ func (c DeleteCredential) Apply(tx *Tx) error {
 
 // Apply implements Command. It adjusts the open windows of every holder of the budget.
 func (c PutBudget) Apply(tx *Tx) error {
-	if _, err := putRecord[resource.Budget](tx, store.Budgets, c.Budget, c.Read); err != nil {
+	old, err := putRecord[resource.Budget](tx, store.Budgets, c.Budget, c.Read)
+	if err != nil {
 		return err
 	}
 	b := c.Budget.Value()
+	if old != nil && old.Name != b.Name {
+		if by := tx.givenByName(old.Name); by != "" {
+			return fmt.Errorf("budget %q is named %q by %s as %s, which may have the id, and then the budget another name: %w",
+				b.ID, old.Name, by, resource.SettingCustomerBudget, resource.ErrInUse)
+		}
+	}
 	for _, k := range tx.scan(store.Refs, relation.Prefix(store.Budgets, b.ID)) {
 		kind, id, _ := strings.Cut(string(bytes.TrimPrefix(k, relation.Prefix(store.Budgets, b.ID))), "/")
 		kind = holderKind(kind)

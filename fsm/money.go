@@ -207,21 +207,31 @@ func (tx *Tx) ofCustomers(budget string) string {
 	if !ok {
 		return ""
 	}
-	refs := []string{budget}
-	if !tx.has(store.Budgets, b.Name) { // else it is that one's id
-		refs = append(refs, b.Name)
+	if by := tx.givenAs(budget); by != "" {
+		return by
 	}
+	return tx.givenByName(b.Name)
+}
+
+// givenByName is givenAs for the name of a shared budget, which nobody uses if another's id is the same.
+func (tx *Tx) givenByName(name string) string {
+	if tx.has(store.Budgets, name) {
+		return ""
+	}
+	return tx.givenAs(name)
+}
+
+// givenAs names who says ref where he names the shared budget of end users.
+func (tx *Tx) givenAs(ref string) string {
 	settings := resource.DefaultSettings()
 	if s, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingCustomerBudget); ok {
 		_ = settings.Set(s.ID, s.Value) // one that does not hold names none
 	}
-	if settings.CustomerBudget != "" && slices.Contains(refs, settings.CustomerBudget) {
+	switch ref {
+	case "":
+		return ""
+	case settings.CustomerBudget:
 		return "the settings"
 	}
-	for _, ref := range refs {
-		if by := tx.referrer(store.Budgets, relation.Customers(ref)); ref != "" && by != "" {
-			return by
-		}
-	}
-	return ""
+	return tx.referrer(store.Budgets, relation.Customers(ref))
 }

@@ -100,6 +100,42 @@ func TestDeleteBudget_OfCustomers(t *testing.T) {
 	h.do(fsm.DeleteBudget{ID: "b2"})
 }
 
+// A budget that is named by its name for end users keeps the name, since nobody would find it: until it is named by its id.
+func TestPutBudget_NameOfCustomers(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.boot("n1")
+	tier := resource.Budget{Meta: meta("b1"), Name: "tier", Terms: resource.Terms{Name: "s", USD: 100}}
+	read := h.do(fsm.PutBudget{Budget: encoded(t, tier)}).Version
+	rename := func() fsm.PutBudget {
+		tier.Name = "class"
+		return fsm.PutBudget{Budget: encoded(t, tier), Read: read}
+	}
+	in := func(by string) {
+		t.Helper()
+		a := h.try(master, rename())
+		if !errors.Is(a.Err, resource.ErrInUse) || !strings.Contains(a.Err.Error(), `named "tier" by `+by+` as customer_budget`) {
+			t.Errorf("another name: got %v, want it named by %s", a.Err, by)
+		}
+	}
+	setting := func(ref string) fsm.PutSetting {
+		return fsm.PutSetting{Setting: encoded(t, resource.Setting{Meta: resource.Meta{ID: "customer_budget"}, Value: json.RawMessage(`"` + ref + `"`)})}
+	}
+	v := h.do(setting("tier")).Version
+	team := h.do(h.team(resource.Team{Meta: meta("t1"), Name: "t1", CustomerBudget: "tier"})).Version
+	in("the settings")
+	tier.Name, tier.Terms.USD = "tier", 50 // another amount is no other name
+	read = h.do(fsm.PutBudget{Budget: encoded(t, tier), Read: read}).Version
+	byID := setting("b1")
+	byID.Read = v
+	h.do(byID)
+	in(`team "t1"`)
+	next := h.team(resource.Team{Meta: meta("t1"), Name: "t1", CustomerBudget: "b1"})
+	next.Read = team
+	h.do(next)
+	h.do(rename())
+}
+
 // End users without budgets have an account each under the budget that is given to them.
 func TestCustomers_given(t *testing.T) {
 	t.Parallel()

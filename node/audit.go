@@ -27,7 +27,7 @@ func (n *Node) startAudit(context.Context) error {
 	})
 	n.keeper = auditlog.NewKeeper(auditlog.Config{
 		State: n.state, Leads: n.consensus.IsLeader, Propose: n.proposeOwn, Sign: n.signAnchor,
-		Callback: n.plugins.DeliverAudit, Dir: n.workDir(), Dial: n.egress.DialContext, Logger: n.log, Registerer: n.registry,
+		Callback: n.plugins.DeliverAudit, Dir: n.workDir(), Dial: n.egress.DialContext, Now: n.cfg.AuditNow, Logger: n.log, Registerer: n.registry,
 	})
 	n.wg.Go(func() { n.events.Run(n.ctx) })
 	n.wg.Go(func() { n.keeper.Run(n.ctx) })

@@ -9,18 +9,24 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	auditchain "github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // TestNode_audit takes the audit log through its sinks over a change of the leader: a file
-// on the leader's disk, and a callback that gets the entries, too.
+// on the leader's disk, and a callback that gets the entries, too. Then the leader prunes it.
 func TestNode_audit(t *testing.T) {
 	t.Parallel()
-	c := nodetest.Start(t, 3)
+	var ahead atomic.Int64 // of the time by which the log is pruned
+	c := nodetest.Config{Edit: func(_ int, cfg *node.Config) {
+		cfg.AuditNow = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}}.Start(t, 3)
 	shared := filepath.Join(t.TempDir(), "callback.jsonl")
 	api := c.Nodes[0].Admin()
 	config, err := json.Marshal(map[string]string{"path": shared})
@@ -30,12 +36,16 @@ func TestNode_audit(t *testing.T) {
 	if _, err := api.Callbacks().Create(t.Context(), nodetest.Fields{"name": "siem", "plugin": "file", "config": json.RawMessage(config)}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = api.Settings().Replace(t.Context(), "audit", nodetest.Fields{"value": nodetest.Fields{"sinks": []nodetest.Fields{
-		{"kind": "file", "path": "audit.jsonl"}, {"kind": "callback", "callback": "siem"},
-	}}})
-	if err != nil {
-		t.Fatal(err)
+	keep := func(retention string) {
+		t.Helper()
+		_, err := api.Settings().Replace(t.Context(), "audit", nodetest.Fields{"value": nodetest.Fields{"retention": retention, "sinks": []nodetest.Fields{
+			{"kind": "file", "path": "audit.jsonl"}, {"kind": "callback", "callback": "siem"},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	keep("forever")
 	team := func(name string) {
 		t.Helper()
 		if _, err := api.Teams().Create(t.Context(), nodetest.Fields{"name": name}); err != nil {
@@ -85,15 +95,73 @@ func TestNode_audit(t *testing.T) {
 			}
 		}
 	}
+	export := func(n *nodetest.Node) []byte {
+		t.Helper()
+		var b bytes.Buffer
+		if err := n.Admin().ExportAudit(t.Context(), nil, &b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
 	if v, err := api.VerifyAudit(t.Context()); err != nil || !v.Verified {
 		t.Errorf("verified: got %+v (%v)", v, err)
 	}
-	var b bytes.Buffer
-	if err := api.ExportAudit(t.Context(), nil, &b); err != nil {
+	old.Start()
+	whole := export(old)
+	v, err := (&auditchain.Verifier{}).Verify(bytes.NewReader(whole))
+	if err != nil || v.First != 1 || v.Anchor != nil {
+		t.Errorf("export: got %+v (%v)", v, err)
+	}
+
+	// What is older than the retention, and with the sinks, goes on all nodes; what is left is still a part of the same chain.
+	keep("1h")
+	ahead.Store(int64(90 * time.Minute))
+	for pruned := false; !pruned; { // the leader looks at once, and then once a minute
+		if err := api.Transfer(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		c.Await("the leader to prune, or to be another", func() bool {
+			page, err := api.Audit(t.Context(), url.Values{"action": {"prune_audit"}})
+			pruned = err == nil && len(page.Items) > 0
+			return pruned || time.Since(begin) > 5*time.Second
+		})
+	}
+	team("three")
+	c.Await("the third team in the files", func() bool { return has("three", files...)() && has("three", shared)() })
+	c.Join()
+	c.Nodes[1].Stop()
+	c.Nodes[1].Start()
+	var header auditchain.Header
+	if err := json.NewDecoder(bytes.NewReader(whole)).Decode(&header); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := (&auditchain.Verifier{}).Verify(&b); err != nil || v.Entries == 0 {
-		t.Errorf("export: got %+v (%v)", v, err)
+	first := uint64(0)
+	for _, n := range c.Nodes {
+		c.Await(n.Name+" to know of the third team", func() bool {
+			page, err := n.Admin().Audit(t.Context(), url.Values{"q": {"three"}})
+			return err == nil && len(page.Items) == 1
+		})
+		v, err := n.Admin().VerifyAudit(t.Context())
+		if err != nil || !v.Verified || v.Anchor == nil || v.First != v.Anchor.Number+1 || v.First <= 1 || first > 0 && v.First != first {
+			t.Errorf("%s: pruned to %d: got %+v (%v)", n.Name, first, v, err)
+			continue
+		}
+		first = v.First
+		if _, err := n.Admin().AuditEntry(t.Context(), first-1); err == nil {
+			t.Errorf("%s: entry %d, which was pruned, is there", n.Name, first-1)
+		}
+		got := export(n)
+		kept := &auditchain.Verifier{CA: header.CA} // the certificate that was kept
+		if v, err := kept.Verify(bytes.NewReader(got)); err != nil || v.First != first {
+			t.Errorf("%s: export: got %+v (%v)", n.Name, v, err)
+		}
+		if !bytes.Contains(whole, []byte(`"hash":"`+v.Anchor.Hash.String()+`"`)) {
+			t.Errorf("%s: the export from before does not have the anchor's entry %d", n.Name, v.Anchor.Number)
+		}
+	}
+	if v, err := (&auditchain.Verifier{}).Verify(strings.NewReader(told(shared))); err != nil || v.First != 1 || v.Last <= first {
+		t.Errorf("the callback's file: got %+v (%v)", v, err)
 	}
 }
 

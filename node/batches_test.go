@@ -92,11 +92,15 @@ func (h *batchHouse) ordered() int {
 	return h.orders
 }
 
-// A batch that a provider runs is held for from its order on, and booked once by the leader, though the node that it was
-// ordered at is killed, and the leader while it reads what the batch has made. Nobody asks for it.
-func TestNode_batchOfProvider(t *testing.T) {
-	t.Parallel()
-	h := &batchHouse{reading: make(chan struct{}), release: make(chan struct{})}
+// What a batch of four lines of the test's holds, but for the prompts, and costs.
+const (
+	batchHeld = resource.Money(4 * 10000 * 2000 / 2)
+	batchCost = resource.Money(4 * (20*1000 + 10*2000) / 2)
+)
+
+// serve starts three nodes with a model of the house's.
+func (h *batchHouse) serve(t *testing.T) *nodetest.Cluster {
+	t.Helper()
 	up := httptest.NewServer(h)
 	t.Cleanup(up.Close)
 	c := nodetest.Config{Edit: func(_ int, cfg *node.Config) { cfg.BatchesEvery = 20 * time.Millisecond }}.Start(t, 3)
@@ -107,21 +111,64 @@ func TestNode_batchOfProvider(t *testing.T) {
 		t.Fatalf("%d %s", status, body)
 	}
 	c.Sync(c.Nodes[0].Admin())
-	const held = resource.Money(4 * 10000 * 2000 / 2) // but for the prompts
-	const actual = resource.Money(4 * (20*1000 + 10*2000) / 2)
-	rich, poor := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)}), c.Key(0, fields{"budgets": budgetOf(held - 1)})
-	at, leader := c.Followers()[0], c.Leader()
+	return c
+}
+
+// orderBatch uploads four lines, which costs nothing, and orders a batch of them.
+func orderBatch(t *testing.T, at *nodetest.Node, key client.Key) (status int, body []byte) {
+	t.Helper()
 	lines := strings.ReplaceAll(chatLines(4), `"model":"demo","max_tokens":4`, `"model":"quick","max_tokens":10000`)
-	send := func(key client.Key) any {
-		status, out := upload(t, at, key.Secret, lines, "purpose", "batch", "custom_llm_provider", "openai")
-		if status != 200 {
-			t.Fatalf("upload: %d %v", status, out)
+	status, out := upload(t, at, key.Secret, lines, "purpose", "batch", "custom_llm_provider", "openai")
+	if status != 200 {
+		t.Fatalf("upload: %d %v", status, out)
+	}
+	return at.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": out["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+}
+
+// A node that has begun to book a batch and was ended then books it when it is back, though another leads and nobody asks.
+func TestNode_batchBegunByAFollower(t *testing.T) {
+	t.Parallel()
+	h := &batchHouse{reading: make(chan struct{}), release: make(chan struct{})}
+	close(h.release)
+	c := h.serve(t)
+	at := c.Followers()[0]
+	key := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)})
+	if status, body := orderBatch(t, at, key); status != 200 {
+		t.Fatalf("order: %d %s", status, body)
+	}
+	begin := func() bool { // as a client's question at the node does before it writes
+		a, version, err := at.Artifacts().Get(t.Context(), "batch_abc123")
+		if err != nil {
+			return false
 		}
-		return out["id"]
+		next, order := *a, *a.Order
+		order.Booker, next.Order = at.ID(), &order
+		_, err = at.Artifacts().Put(t.Context(), &next, version)
+		return err == nil
 	}
-	order := func(key client.Key, file any) (int, []byte) {
-		return at.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+	c.Await("the follower has begun", begin)
+	at.Kill()
+	at.Start()
+	h.mu.Lock()
+	h.done = true
+	h.mu.Unlock()
+	for _, n := range c.Nodes {
+		c.Await(n.Name+" knows that it is booked", func() bool {
+			k, err := n.Admin().Keys().One(t.Context(), key.ID)
+			return err == nil && k.Spend == batchCost && len(k.Accounts) == 1 && dollars(t, k.Accounts[0].Settled) == batchCost
+		})
 	}
+}
+
+// A batch that a provider runs is held for from its order on, and booked once by the leader, though the node that it was
+// ordered at is killed, and the leader while it reads what the batch has made. Nobody asks for it.
+func TestNode_batchOfProvider(t *testing.T) {
+	t.Parallel()
+	h := &batchHouse{reading: make(chan struct{}), release: make(chan struct{})}
+	c := h.serve(t)
+	rich, poor := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)}), c.Key(0, fields{"budgets": budgetOf(batchHeld - 1)})
+	at, leader := c.Followers()[0], c.Leader()
+	order := func(key client.Key) (int, []byte) { return orderBatch(t, at, key) }
 	var last client.Key // that was seen
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -136,16 +183,15 @@ func TestNode_batchOfProvider(t *testing.T) {
 		last = k
 		return dollars(t, k.Accounts[0].Settled), k.Spend
 	}
-	file := send(rich) // which costs nothing
-	if status, body := order(rich, file); status != 200 {
+	if status, body := order(rich); status != 200 {
 		t.Fatalf("order: %d %s", status, body)
 	}
-	if status, body := order(poor, send(poor)); status != 429 || errorCode(body) != "budget_exceeded" || h.ordered() != 1 {
+	if status, body := order(poor); status != 429 || errorCode(body) != "budget_exceeded" || h.ordered() != 1 {
 		t.Errorf("beyond the budget: %d %s, %d orders", status, body, h.ordered())
 	}
 	c.Await("it is held for", func() bool {
 		settled, spend := account(leader)
-		return settled >= held && settled < 2*held && spend == 0
+		return settled >= batchHeld && settled < 2*batchHeld && spend == 0
 	})
 	backup := save(t, at)
 	at.Kill()
@@ -162,13 +208,13 @@ func TestNode_batchOfProvider(t *testing.T) {
 	close(h.release)
 	c.Await("it is booked", func() bool {
 		settled, spend := account(at)
-		return settled == actual && spend == actual
+		return settled == batchCost && spend == batchCost
 	})
 	leader.Start()
 	for _, n := range c.Nodes {
 		c.Await(n.Name+" knows", func() bool {
 			settled, spend := account(n)
-			return settled == actual && spend == actual
+			return settled == batchCost && spend == batchCost
 		})
 		get := func(path, secret string) (status int, body []byte) {
 			c.Await(n.Name+" can ask the leader, and has a lease", func() bool {
@@ -188,8 +234,8 @@ func TestNode_batchOfProvider(t *testing.T) {
 			t.Errorf("a stranger reads the results at %s: %d", n.Name, status)
 		}
 	}
-	if settled, spend := account(at); settled != actual || spend != actual {
-		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, actual)
+	if settled, spend := account(at); settled != batchCost || spend != batchCost {
+		t.Errorf("asked for again: settled %s, spent %s, want %s", settled, spend, batchCost)
 	}
 	if _, err := restore(t, c, at, backup, nil); err != nil { // in which it is not booked
 		t.Fatal(err)
@@ -204,7 +250,7 @@ func TestNode_batchOfProvider(t *testing.T) {
 		v, err := now.Admin().VerifyLedger(t.Context())
 		return err == nil && len(v.Missing)+len(v.Differences) == 0
 	})
-	if settled, spend := account(now); settled != actual || spend != actual {
-		t.Errorf("after a restore: settled %s, spent %s, want %s", settled, spend, actual)
+	if settled, spend := account(now); settled != batchCost || spend != batchCost {
+		t.Errorf("after a restore: settled %s, spent %s, want %s", settled, spend, batchCost)
 	}
 }

@@ -101,6 +101,9 @@ type Config struct {
 	// questions. 0: a minute.
 	BatchesEvery time.Duration
 
+	// AuditNow is the time by which the audit log is pruned. Nil: the clock's.
+	AuditNow func() time.Time
+
 	// Alerts is when alerts are looked for. Its zero value is good.
 	Alerts AlertsConfig
 

@@ -146,6 +146,51 @@ func TestBudget_neverOverspent(t *testing.T) {
 	}
 }
 
+// An end user whom no node has seen spends no more than what such end users are given, though his first requests come to all nodes
+// at once.
+func TestBudget_ofNewEndUser(t *testing.T) {
+	t.Parallel()
+	const limit = 400 * resource.Dollar / 1000
+	for _, tt := range []struct {
+		name   string
+		during func(c *nodetest.Cluster) // when a third of the money is gone
+		least  resource.Money            // that can be spent
+	}{
+		{"all well", func(*nodetest.Cluster) {}, limit * 85 / 100},
+		{"the leader is killed", func(c *nodetest.Cluster) { c.Leader().Kill() }, limit * 4 / 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := nodetest.Config{Mock: mock.Config{Latency: 3 * time.Millisecond}}.Start(t, 3)
+			for _, put := range []struct {
+				method, path string
+				doc          fields
+			}{
+				{"POST", "/api/v1/budgets", fields{"name": "tier", "terms": fields{"usd": limit, "strict": true}}},
+				{"PUT", "/api/v1/settings/customer_budget", fields{"value": "tier"}},
+			} {
+				if status, body := c.Nodes[0].Do(put.method, put.path, nodetest.MasterKey, put.doc); status/100 != 2 {
+					t.Fatalf("%s: %d %s", put.path, status, body)
+				}
+			}
+			k := c.Key(0, fields{"name": "k"}) // which all nodes know, and with it the setting
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				c.Await("a third is spent", func() bool { return c.Bill() > limit/3 })
+				tt.during(c)
+			})
+			got := storm(c, 80, func(n *nodetest.Node) int {
+				status, _ := n.Do(http.MethodPost, "/v1/chat/completions", k.Secret, nodetest.ChatBody(fields{"user": "nobody-yet"}))
+				return status
+			})
+			wg.Wait()
+			if bill := c.Bill(); bill > limit || bill < tt.least {
+				t.Errorf("the bill is %s, want %s to %s: statuses %v", bill, tt.least, limit, got)
+			}
+		})
+	}
+}
+
 // The budget of an access group is one for all its models: what is spent on them together, through all nodes and by
 // all keys, is never more.
 func TestBudget_accessGroup(t *testing.T) {

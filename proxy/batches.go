@@ -29,14 +29,14 @@ func newOrders(s *Server) *order.Orders {
 	})
 }
 
-// Watch watches the batches that providers run, while leads says that this node is the one; nil if nobody records them. every
-// is when each is first asked for; 0: as package order has it.
+// Watch watches the batches that providers run, while leads says that this node is the one, and always those that it has begun
+// to book; nil if nobody records them. every is when each is first asked for; 0: as package order has it.
 func (s *Server) Watch(leads func() bool, every time.Duration) *order.Watch {
 	if s.orders == nil {
 		return nil
 	}
 	return order.NewWatch(order.WatchConfig{
-		Store: s.cfg.Artifacts, Leads: leads, Every: every, Now: s.now, Logger: s.log,
+		Store: s.cfg.Artifacts, Leads: leads, Member: s.cfg.Member, Every: every, Now: s.now, Logger: s.log,
 		Look: func(ctx context.Context, a *resource.Artifact) error {
 			cat := s.cfg.Catalog()
 			return s.orders.Look(ctx, order.Batch{ID: a.ID, Place: order.Place(a.Order.At), Catalog: cat, View: s.view.Of(cat)}, a)

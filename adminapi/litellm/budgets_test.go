@@ -155,6 +155,14 @@ func TestCustomerBudget(t *testing.T) {
 		t.Errorf("an end user of the organization: got %+v", l)
 	}
 	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
+	h.Must("POST", "/api/v1/budgets", `{"id":"b9","name":"class","terms":{"usd":3}}`)
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"class"}`)
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/budgets/class", `{"name":"rank"}`); a.Status != 409 || !strings.Contains(string(a.Body), "by the settings as customer_budget") {
+		t.Errorf("another name for a budget that the setting names: got %d %s", a.Status, a.Body)
+	}
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"b9"}`)
+	h.Must("PATCH", "/api/v1/budgets/class", `{"name":"rank"}`)
+	h.Must("PUT", "/api/v1/settings/customer_budget", `{"value":"tier"}`)
 	if l, none, ok := h.State.Catalog().CustomerLevel("eve", nil, nil); !ok || none || len(l.Allowance.Budgets) != 1 {
 		t.Errorf("the level of an end user: got %+v", l)
 	}

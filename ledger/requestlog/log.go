@@ -32,6 +32,7 @@ const (
 	sealEvery   = 30 * time.Second
 	sealGrace   = 2 * time.Minute // after an hour's end, for records that are late
 	segmentRows = 100_000         // of one file
+	hotShare    = 20              // what is not sealed is this part of what the rows may have in all
 	floorName   = "request log"
 )
 
@@ -60,10 +61,18 @@ type Source interface {
 	SetSoftFloor(name string, floor uint64)
 }
 
+// held is how many rows there are, and about how long they are in all.
+type held struct{ rows, bytes int64 }
+
+func (h *held) add(o held) {
+	h.rows += o.rows
+	h.bytes += o.bytes
+}
+
 // Retention is for how long things are kept.
 type Retention struct {
 	Rows    time.Duration // 0: 30 days
-	Bytes   int64         // of all segments; 0: 4 GiB
+	Bytes   int64         // of all segments, beside which a twentieth as much is not sealed yet; 0: 4 GiB
 	Minutes time.Duration // cells of a minute; 0: rollup.MinutesKept
 	Hours   time.Duration // 0: rollup.HoursKept
 	Days    time.Duration // 0: 5 years
@@ -115,7 +124,7 @@ type Log struct {
 
 	workMu  sync.Mutex            // held while taking and while sealing; guards repeats and hot
 	repeats map[repeatKey]*repeat // what was refused lately
-	hot     int64                 // rows in bbolt
+	hot     held                  // in bbolt
 
 	sealAs int // version of the chain of new segments; tests seal as earlier versions did
 
@@ -207,7 +216,8 @@ func (l *Log) openFile() (err error) {
 	return l.db.View(func(tx *bolt.Tx) error {
 		defer forgetPages(tx)
 		l.taken = takenOf(tx)
-		l.hot = int64(tx.Bucket(bucketRows).Stats().KeyN)
+		rows := tx.Bucket(bucketRows).Stats()
+		l.hot = held{rows: int64(rows.KeyN), bytes: int64(rows.LeafInuse)}
 		return nil
 	})
 }

@@ -3,6 +3,8 @@ package requestlog_test
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -385,5 +387,51 @@ func TestLog_Retention(t *testing.T) {
 	}
 	if u := f.usage(t, rollup.Query{Granularity: "day"}); len(u) != 2 || u[0].Sums.Requests != 300 {
 		t.Errorf("days that are left: %+v", u)
+	}
+}
+
+// However many rows come, those that are kept take no more of the disk than they may and a twentieth, and the newest are there.
+func TestLog_RetentionBySize(t *testing.T) {
+	t.Parallel()
+	f := &fixture{source: newSource(), dir: t.TempDir(), now: noon.Add(-24 * time.Hour), keep: requestlog.Retention{Bytes: 256 << 10}}
+	f.open(t)
+	last := ""
+	for i := range 30 {
+		records := requests(noon, 500) // of one hour that does not end meanwhile
+		for k := range records {
+			records[k] = records[k%9] // served, not refused: none is merged with another
+			records[k].RequestID = fmt.Sprintf("r%d-%d-%x", i, k, sha256.Sum256([]byte{byte(i), byte(k), byte(k >> 8)}))
+			records[k].Time = resource.At(noon.Add(time.Duration(500*i+k) * time.Millisecond))
+		}
+		last = records[len(records)-1].RequestID
+		f.source.add(records...)
+		f.wait(t)
+		if err := errors.Join(f.Seal(noon), f.Trim()); err != nil {
+			t.Fatal(err)
+		}
+		size := int64(0)
+		files, err := filepath.Glob(filepath.Join(f.dir, "segments", "*"))
+		for _, name := range files {
+			info, serr := os.Stat(name)
+			if err = errors.Join(err, serr); err == nil {
+				size += info.Size()
+			}
+		}
+		if err != nil || size > f.keep.Bytes || len(files) != len(f.Segments()) {
+			t.Fatalf("after %d rows %d files of %d bytes are left, want %d at most (%v)", 500*(i+1), len(files), size, f.keep.Bytes, err)
+		}
+	}
+	if p := f.rows(t, requestlog.Query{Limit: 1}); len(p.Rows) != 1 || p.Rows[0].RequestID != last || p.Total >= 30*500 {
+		t.Errorf("got %d rows, the newest %+v", p.Total, p.Rows)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hot := int64(0)
+	for _, v := range f.bucket(t, nil) {
+		hot += int64(len(v))
+	}
+	if hot > f.keep.Bytes/20 {
+		t.Errorf("%d bytes are not sealed, want %d at most", hot, f.keep.Bytes/20)
 	}
 }

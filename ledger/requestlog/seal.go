@@ -208,7 +208,7 @@ func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) 
 		if err != nil {
 			return err
 		}
-		over = l.hot > 2*segmentRows
+		over = l.hot.rows > 2*segmentRows || l.hot.bytes > l.cfg.Retention().filled().Bytes/hotShare
 		if over || r.Time < before {
 			key = slices.Clone(k)
 		}
@@ -296,7 +296,7 @@ func (l *Log) commitSegment(s *segment.Segment) error {
 		return err
 	}
 	l.segments = append(l.segments, *s)
-	l.hot -= s.Rows
+	l.hot.rows -= s.Rows
 	return l.dropSealed()
 }
 
@@ -313,11 +313,13 @@ func sealedOf(tx *bolt.Tx) uint64 {
 func (l *Log) dropSealed() error {
 	for dropped := dropBatch; dropped == dropBatch; {
 		dropped = 0
+		gone := int64(0)
 		err := l.db.Update(func(tx *bolt.Tx) error {
 			defer forgetPages(tx)
 			sealed := sealedOf(tx)
 			c := tx.Bucket(bucketRows).Cursor()
-			for k, _ := c.First(); k != nil && numberOf(k) <= sealed && dropped < dropBatch; k, _ = c.Next() {
+			for k, v := c.First(); k != nil && numberOf(k) <= sealed && dropped < dropBatch; k, v = c.Next() {
+				gone += hotBytes(v)
 				if err := c.Delete(); err != nil {
 					return err
 				}
@@ -328,6 +330,7 @@ func (l *Log) dropSealed() error {
 		if err != nil {
 			return fmt.Errorf("remove sealed rows: %w", err)
 		}
+		l.hot.bytes = max(0, l.hot.bytes-gone)
 	}
 	return nil
 }

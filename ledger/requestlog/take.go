@@ -42,7 +42,7 @@ func (l *Log) take() (more bool, err error) {
 	if next == after {
 		return false, nil
 	}
-	added := int64(0)
+	var added held
 	err = l.db.Update(func(tx *bolt.Tx) error {
 		var sums rollup.Batch
 		for i := range records {
@@ -51,7 +51,7 @@ func (l *Log) take() (more bool, err error) {
 			if err != nil {
 				return err
 			}
-			added += n
+			added.add(n)
 		}
 		if err := addCells(tx, &sums); err != nil {
 			return err
@@ -62,7 +62,7 @@ func (l *Log) take() (more bool, err error) {
 		clear(l.repeats) // may tell of rows that are not there
 		return false, fmt.Errorf("write request log: %w", err)
 	}
-	l.hot += added
+	l.hot.add(added)
 	l.served.Store(clock.Steady().UnixNano())
 	l.advance(next)
 	l.cfg.Source.SetSoftFloor(floorName, next)
@@ -74,11 +74,15 @@ func numberOf(key []byte) uint64 { return binary.BigEndian.Uint64(key) }
 
 func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
-// putRow writes the record's row, or counts it in one that is like it; added is 1 or 0.
-func (l *Log) putRow(tx *bolt.Tx, r *ledger.Record) (added int64, err error) {
+// putRow writes the record's row, or counts it in one that is like it, and returns what is there more.
+func (l *Log) putRow(tx *bolt.Tx, r *ledger.Record) (added held, err error) {
 	rows := tx.Bucket(bucketRows)
+	put := func(count int64) (held, error) {
+		row := appendHot(nil, r, count)
+		return held{rows: 1, bytes: hotBytes(row)}, rows.Put(numberKey(r.Number), row)
+	}
 	if !refused(r) {
-		return 1, rows.Put(numberKey(r.Number), appendHot(nil, r, countOf(r)))
+		return put(countOf(r))
 	}
 	k := repeatKey{r.KeyID, r.ErrorCode, r.Model}
 	minute := int64(r.Time) / 60e9
@@ -93,12 +97,12 @@ func (l *Log) putRow(tx *bolt.Tx, r *ledger.Record) (added int64, err error) {
 	if seen.rows >= maxAlike {
 		if done, err := countIn(rows, seen.last, r); done || err != nil {
 			l.metrics.merged.Inc()
-			return 0, err
+			return held{}, err
 		}
 	}
 	seen.rows++
 	seen.last = r.Number
-	return 1, rows.Put(numberKey(r.Number), appendHot(nil, r, 1))
+	return put(1)
 }
 
 // countOf is how many requests a record stands for.
@@ -132,6 +136,9 @@ func countIn(rows *bolt.Bucket, number uint64, r *ledger.Record) (bool, error) {
 func appendHot(b []byte, r *ledger.Record, count int64) []byte {
 	return ledger.AppendRecord(binary.AppendVarint(b, count), r)
 }
+
+// hotBytes is how much of the file a row takes that is encoded so: with its number and bbolt's header of both.
+func hotBytes(row []byte) int64 { return int64(len(row)) + 8 + 16 }
 
 var errRow = errors.New("row is damaged")
 

@@ -133,7 +133,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.syncSinks(ctx, running)
 			if now.Sub(pruned) >= pruneEvery {
 				pruned = now
-				k.report(ctx, "prune audit log", k.Prune(ctx, now))
+				k.report(ctx, "prune audit log", k.Prune(ctx, k.cfg.Now()))
 			}
 		}
 	}

@@ -5,5 +5,6 @@
 // An order claims what its requests claim together, of each model that answers some (Advances), in all budgets or in
 // none. The record of the batch, which the provider's answer brings about, keeps what was charged. Whoever learns first
 // that the batch is over books it: a client's question, or the Watch on the leader. The record says who does, and from
-// which place of that node's journal on, so that every part is booked once, whatever ends in between.
+// which place of that node's journal on, so that every part is booked once, whatever ends in between: the Watch of that
+// node goes on, whoever leads.
 package order

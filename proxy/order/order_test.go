@@ -120,7 +120,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// A batch is asked for by the node that leads alone, less and less often, until it is booked.
+// A batch is asked for by the node that leads alone, less and less often, until it is booked; and by the one that has begun
+// to book it.
 func TestWatch(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
@@ -137,7 +138,7 @@ func TestWatch(t *testing.T) {
 	leads := false
 	var asked []time.Duration
 	w := order.NewWatch(order.WatchConfig{
-		Store: store, Leads: func() bool { return leads }, Now: func() time.Time { return now },
+		Store: store, Leads: func() bool { return leads }, Member: "node_a", Now: func() time.Time { return now },
 		Look: func(context.Context, *resource.Artifact) error {
 			asked = append(asked, now.Sub(began))
 			return errors.New("not yet")
@@ -156,7 +157,19 @@ func TestWatch(t *testing.T) {
 			t.Errorf("it waited %s after %s", wait, asked[i-1])
 		}
 	}
-	done := *open
+	leads = false
+	begun := *open
+	for _, booker := range []string{"node_b", "node_a"} {
+		begun.Order = &resource.BatchOrder{At: "batches", Booker: booker}
+		if version, err = store.Put(t.Context(), &begun, version); err != nil {
+			t.Fatal(err)
+		}
+		n := len(asked)
+		if w.Round(t.Context()); len(asked) != n && booker != "node_a" || len(asked) != n+1 && booker == "node_a" {
+			t.Errorf("begun by %s: node_a, which does not lead, has asked %d times", booker, len(asked)-n)
+		}
+	}
+	done := begun
 	done.ChargedAt = resource.At(now)
 	if _, err := store.Put(t.Context(), &done, version); err != nil {
 		t.Fatal(err)

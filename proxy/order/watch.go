@@ -23,11 +23,13 @@ const (
 	lookTimeout = 10 * time.Minute
 )
 
-// WatchConfig is what a Watch is made of; all fields are required but Every, Now and Logger.
+// WatchConfig is what a Watch is made of; all fields are required but Member, Every, Now and Logger.
 type WatchConfig struct {
 	Store files.Store
 	// Leads says whether this node is the one that asks now.
 	Leads func() bool
+	// Member is the node's id in the cluster: what it has begun to book it books, whoever leads. "": it has begun nothing.
+	Member string
 	// Look asks the provider how a batch is and, if it is over, books what it has used.
 	Look func(ctx context.Context, a *resource.Artifact) error
 	// Every is when a batch is first asked for; 0: after a minute. The other waits follow it.
@@ -36,8 +38,8 @@ type WatchConfig struct {
 	Logger *slog.Logger     // nil: nobody is told
 }
 
-// Watch asks providers for the batches that they run, on one node of the cluster, until what each has used is booked. Each is
-// asked for less and less often.
+// Watch asks providers for the batches that they run, on one node of the cluster, until what each has used is booked: on the
+// leader, and one that a node has begun to book on that node. Each is asked for less and less often.
 type Watch struct {
 	cfg  WatchConfig
 	next map[string]time.Time // when a batch is asked for; owned by Run
@@ -71,14 +73,13 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// Round asks for those batches whose time has come, one after the other. A node that does not lead forgets all times: it
-// asks anew when it leads again.
+// Round asks for those batches whose time has come, one after the other. A node forgets the times of those that are not its
+// own: it asks anew when it leads again.
 func (w *Watch) Round(ctx context.Context) {
-	if !w.cfg.Leads() {
-		clear(w.next)
-		return
-	}
-	open, err := w.cfg.Store.List(ctx, func(a *resource.Artifact) bool { return a.Order != nil && a.ChargedAt == 0 })
+	leads := w.cfg.Leads()
+	open, err := w.cfg.Store.List(ctx, func(a *resource.Artifact) bool {
+		return a.Order != nil && a.ChargedAt == 0 && (leads || w.began(a))
+	})
 	if err != nil {
 		return // the node stops
 	}
@@ -89,7 +90,7 @@ func (w *Watch) Round(ctx context.Context) {
 		if !ok {
 			at = a.CreatedAt.Std().Add(w.cfg.Every)
 		}
-		if now := w.cfg.Now(); !now.Before(at) && ctx.Err() == nil && w.cfg.Leads() {
+		if now := w.cfg.Now(); !now.Before(at) && ctx.Err() == nil && (w.began(a) || w.cfg.Leads()) {
 			if err := w.look(ctx, a); err != nil {
 				w.cfg.Logger.Warn("a provider's batch is not booked yet", "batch", a.ID, "error", err)
 			}
@@ -97,6 +98,11 @@ func (w *Watch) Round(ctx context.Context) {
 		}
 		w.next[a.ID] = at
 	}
+}
+
+// began says whether this node has begun to book the batch, which nobody else does then.
+func (w *Watch) began(a *resource.Artifact) bool {
+	return a.Order.Booker != "" && a.Order.Booker == w.cfg.Member
 }
 
 func (w *Watch) look(ctx context.Context, a *resource.Artifact) error {

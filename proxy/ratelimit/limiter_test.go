@@ -98,6 +98,21 @@ func TestLimiter_Alone(t *testing.T) {
 	}
 }
 
+// A node whose life began before it knew of any member has its part as soon as it knows.
+func TestLimiter_MembersCome(t *testing.T) {
+	t.Parallel()
+	var members []string
+	l := New(Config{NodeID: "a", Members: func() []string { return members }, Clock: func() time.Duration { return time.Hour }})
+	p := keyWith(limits(1, -1, -1))
+	if _, err := l.Reserve(t.Context(), request(p, 0)); err == nil {
+		t.Error("admitted by a node that knows of no member")
+	}
+	members = []string{"a"}
+	if _, err := l.Reserve(t.Context(), request(p, 0)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLimiter_TeamAndKey(t *testing.T) {
 	t.Parallel()
 	l := New(Config{NodeID: "a"})
@@ -423,6 +438,31 @@ func TestSimulation_Restart(t *testing.T) {
 		t.Logf("worst minute %.3f", over)
 		if over > 1 {
 			t.Errorf("worst minute %.3f of the limit", over)
+		}
+	})
+}
+
+// A node that is back is asked for its part after its first round, however long nobody had an answer of it.
+func TestSimulation_Back(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		defer c.close()
+		time.Sleep(time.Second)
+		c.stop("c")
+		p := keyWith(limits(600, -1, -1))
+		c.offer(p, 100, 10*time.Second, func(*rand.Rand) string { return "a" }, one)
+		c.start("c")
+		time.Sleep(2 * roundEvery)
+		p.Key.ID = "key_2"
+		got := 0
+		for range 600 {
+			if _, err := c.node("a").Reserve(t.Context(), request(p, 0)); err == nil {
+				got++
+			}
+		}
+		if got != 600 {
+			t.Errorf("a burst of 600 on one node admitted %d", got)
 		}
 	})
 }

@@ -9,7 +9,7 @@ const (
 	// handover is how long a part that has grown stays as it was: as long as what others
 	// admitted on it counts, and some for those that hear of the change late.
 	handover = (span + 9) * time.Second
-	lookFor  = 250 * time.Millisecond // a view that is older is made anew before it is used
+	lookFor  = 250 * time.Millisecond // a view that is older, or has no members, is made anew before it is used
 )
 
 // view is who the members are, as all counters see it.
@@ -70,9 +70,10 @@ func share(id, me uint64, members []uint64, limit int64) int64 {
 	return limit / n
 }
 
-// look returns the view, made anew if it is old.
+// look returns the view, made anew if it is old. One without members is made anew at once: no node has a part in it, so it would
+// refuse whatever comes until the next round.
 func (l *Limiter) look(now time.Duration) *view {
-	if v := l.view.Load(); v != nil && now-v.at < lookFor {
+	if v := l.view.Load(); v != nil && len(v.ids) > 0 && now-v.at < lookFor {
 		return v
 	}
 	return l.lookAgain(now)

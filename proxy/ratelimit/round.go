@@ -205,10 +205,18 @@ func (c *counter) reportLocked(i int, seq int64) report {
 	return report{id: c.id, held: c.heldOf(i), closed: c.peerLocked(i).shut, seq: seq}
 }
 
-// send posts a round.
+// send posts a round. The first rounds of a run are told even if there is nothing to tell, so that peers which had no answer of
+// the run before ask this one at once.
 func (l *Limiter) send(v *view, out *post) {
 	if l.cfg.Peers == nil {
 		return
+	}
+	if len(out.hints) == 0 && l.net.round.Load() <= repeat {
+		f := l.newFrame()
+		b := f.encode()
+		for _, i := range v.others {
+			l.cfg.Peers.Send(l.net.idOf(i), b)
+		}
 	}
 	for hints := range slices.Chunk(out.hints, maxItems) {
 		f := l.newFrame()
