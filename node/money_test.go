@@ -387,6 +387,10 @@ func TestBudget_hangUpsLeakNoHold(t *testing.T) {
 func TestLimit_acrossNodes(t *testing.T) {
 	t.Parallel()
 	lonely := func(c *nodetest.Cluster, n *nodetest.Node) {
+		c.Await("it has its part", func() bool {
+			_, body := n.Do("GET", "/metrics", nodetest.MasterKey, nil)
+			return strings.Contains(string(body), "\nconclave_ratelimit_handover 0\n")
+		})
 		n.Cut()
 		c.Await("it knows that it is alone", func() bool { return n.Leader() == "" })
 	}

@@ -72,7 +72,7 @@ func New(cfg Config) *Limiter {
 		l.shards[i].counters = make(map[uint64]*counter)
 	}
 	l.pool.New = func() any { return new(Hold) }
-	l.metrics = newMetrics(cfg.Registerer)
+	l.metrics = newMetrics(cfg.Registerer, l.handingOver)
 	now := cfg.Clock()
 	l.remember(now)
 	l.lookAgain(now)

@@ -207,6 +207,14 @@ func (l *Limiter) pastAtStart(v *view, now time.Duration) []past {
 	return out
 }
 
+// handingOver is 1 while the members of the last minute count, for the metrics.
+func (l *Limiter) handingOver() float64 {
+	if v := l.view.Load(); v != nil && len(v.ids) > 0 && len(v.past) == 0 {
+		return 0
+	}
+	return 1
+}
+
 // members are the ids of all members; without configured ones, this node alone.
 func (l *Limiter) members() []string {
 	if l.cfg.Members == nil {

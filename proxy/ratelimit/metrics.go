@@ -11,7 +11,7 @@ type metrics struct {
 }
 
 // newMetrics registers with reg unless that is nil.
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, handingOver func() float64) metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "conclave_ratelimit_" + name + "_total", Help: help})
 	}
@@ -24,7 +24,10 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		unkept:     counter("tape_errors", "Records of what was admitted that could not be written: a restart within the minute forgets them."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.refused, m.questions, m.unanswered, m.unkept)
+		reg.MustRegister(m.refused, m.questions, m.unanswered, m.unkept, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "conclave_ratelimit_handover",
+			Help: "1 while this node's part of a limit is the smallest it was among the members of the last minute, since not all others have confirmed to keep to theirs.",
+		}, handingOver))
 	}
 	return m
 }
