@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // boot is the file beside the segments that tells the next process whether they are whole.
@@ -82,19 +84,7 @@ func (j *Journal) writeBoot(v boot) error {
 	if err != nil {
 		return err
 	}
-	tmp := j.bootPath() + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", tmp, err)
-	}
-	if err := os.Rename(tmp, j.bootPath()); err != nil {
-		return err
-	}
-	return syncDir(j.cfg.Dir)
+	return durable.WriteFile(j.bootPath(), append(b, '\n'))
 }
 
 // Whole says that the journal holds all that this node wrote in the epoch, an earlier one

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // errLength says that what was changed in a record does not have its length.
@@ -147,38 +148,24 @@ func (n *Names) accounts(cs []AccountCharge) {
 
 // replaceFile puts data in the place of a segment's file.
 func (j *Journal) replaceFile(s *segment, data []byte) error {
-	tmp := s.path + ".tmp"
-	if err := writeSynced(tmp, data); err != nil {
+	f, err := durable.Create(s.path)
+	if err != nil {
 		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync()); err != nil { // before others wait
+		return errors.Join(err, durable.Discard(f))
 	}
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
-	if err := os.Rename(tmp, s.path); err != nil {
+	if err := durable.Commit(f, s.path); err != nil || s.file == nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(s.path)); err != nil {
-		return err
-	}
-	if s.file == nil {
-		return nil
-	}
-	f, err := j.cfg.open(s.path)
+	next, err := j.cfg.open(s.path)
 	if err != nil {
 		return j.fail(err) // what is written from now on would be lost
 	}
 	old := s.file
-	s.file = f
+	s.file = next
 	return old.Close()
-}
-
-func writeSynced(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.Sync()
 }

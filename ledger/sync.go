@@ -1,11 +1,10 @@
 package ledger
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/fault"
 )
 
@@ -89,7 +88,7 @@ func (j *Journal) syncSegmentLocked(s *segment, sealed bool) error {
 	}
 	fault.Point(fault.JournalSynced)
 	if !s.linked {
-		if err := syncDir(j.cfg.Dir); err != nil {
+		if err := durable.SyncDir(j.cfg.Dir); err != nil {
 			return err
 		}
 		s.linked = true
@@ -100,12 +99,4 @@ func (j *Journal) syncSegmentLocked(s *segment, sealed bool) error {
 		return err
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

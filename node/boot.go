@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -116,7 +117,7 @@ func seat(dir string, id *transport.Identity, f founding) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, fileFounding), b, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, fileFounding), b); err != nil {
 		return fmt.Errorf("write founding file: %w", err)
 	}
 	return id.Save(dir)

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // maxBinary is the largest plugin binary that is taken.
@@ -120,17 +122,15 @@ func keep(dir string, source func() (io.ReadCloser, error), kept string, want []
 	if err != nil {
 		return fmt.Errorf("keep plugin: %w", err)
 	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
 	sum := sha256.New()
 	_, err = io.Copy(io.MultiWriter(tmp, sum), io.LimitReader(src, maxBinary))
-	err = errors.Join(err, tmp.Chmod(0o500), tmp.Sync(), tmp.Close())
-	if err != nil {
-		return fmt.Errorf("keep plugin: %w", err)
+	if err = errors.Join(err, tmp.Chmod(0o500)); err != nil {
+		return fmt.Errorf("keep plugin: %w", errors.Join(err, durable.Discard(tmp)))
 	}
 	if subtle.ConstantTimeCompare(sum.Sum(nil), want) != 1 {
-		return fmt.Errorf("%w: it has %x", ErrDigest, sum.Sum(nil))
+		return errors.Join(fmt.Errorf("%w: it has %x", ErrDigest, sum.Sum(nil)), durable.Discard(tmp))
 	}
-	if err := os.Rename(tmp.Name(), kept); err != nil {
+	if err := durable.Commit(tmp, kept); err != nil {
 		return fmt.Errorf("keep plugin: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/fault"
 )
 
@@ -102,7 +103,7 @@ func (f Files) Promote(ctx context.Context, k *KEK) error {
 	for _, name := range names {
 		err = errors.Join(err, os.Remove(name))
 	}
-	return errors.Join(err, syncDir(f.Dir))
+	return errors.Join(err, durable.SyncDir(f.Dir))
 }
 
 // write replaces a file.
@@ -115,30 +116,8 @@ func (f Files) write(ctx context.Context, name string, k *KEK) error {
 		}
 		text = sealed
 	}
-	if err := replaceFile(filepath.Join(f.Dir, name), text+"\n"); err != nil {
+	if err := durable.WriteFile(filepath.Join(f.Dir, name), []byte(text+"\n"), fault.KEKRename, fault.KEKRenamed); err != nil {
 		return fmt.Errorf("save KEK: %w", err)
 	}
 	return nil
-}
-
-// replaceFile replaces a file of secrets: aside, synced, renamed.
-func replaceFile(path, text string) error {
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
-		return err
-	}
-	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(text)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	fault.Point(fault.KEKRename)
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	fault.Point(fault.KEKRenamed)
-	return syncDir(filepath.Dir(path))
 }

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/conclave-llm/conclave/internal/durable"
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 // fileKept is the name of the file in the data folder in which Kept are.
@@ -120,7 +123,7 @@ func (f Kept) write(lines map[string]string) error {
 	for _, id := range slices.Sorted(maps.Keys(lines)) {
 		b.WriteString(lines[id] + "\n")
 	}
-	if err := replaceFile(f.path(), b.String()); err != nil {
+	if err := durable.WriteFile(f.path(), []byte(b.String()), fault.KEKRename, fault.KEKRenamed); err != nil {
 		return fmt.Errorf("save keys of sealed values: %w", err)
 	}
 	return nil

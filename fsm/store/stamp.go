@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // Beside the file lie a stamp, written after a clean stop's sync and removed before the
@@ -60,7 +61,7 @@ func distrust(dir string) {
 			_ = os.Truncate(filepath.Join(dir, name), 0)
 		}
 	}
-	_ = syncDir(dir)
+	_ = durable.SyncDir(dir)
 }
 
 // remove deletes a file that may not be whole: raft's log and snapshots have all of it.
@@ -112,28 +113,8 @@ func readStamp(dir string) (*Position, error) {
 
 // writeFile writes a file so that it is there whole, or not at all, after a power cut.
 func writeFile(dir, name string, b []byte) error {
-	tmp := filepath.Join(dir, name+".tmp")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, name), b); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder: %w", err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
@@ -204,23 +205,14 @@ func (l *Log) eraseSegment(s *segment.Segment, p *Person, upTo uint64) (rows int
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // is gone after the rename
 	next := *s
 	rows, err = l.rewrite(tmp, s, &next, p, upTo)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return 0, err
-	}
-	info, err := os.Stat(tmp.Name())
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(err, durable.Discard(tmp))
 	}
-	next.Bytes = info.Size()
 	base, _, _ := strings.Cut(strings.TrimSuffix(s.Name, segment.Suffix), "+")
 	next.Name = base + "+" + p.Order + segment.Suffix
-	if err := os.Rename(tmp.Name(), l.path(&next)); err != nil {
-		return 0, err
-	}
-	if err := syncDir(l.cfg.segmentDir()); err != nil {
+	if err := l.place(tmp, &next); err != nil {
 		return 0, err
 	}
 	return rows, l.replaceSegment(s, &next)

@@ -15,6 +15,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/ledger/requestlog/segment"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -173,26 +174,24 @@ func (l *Log) sealOne(before resource.Time) (*segment.Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // is gone after the rename
 	if err := l.writeSegment(tmp, s, before, over); err != nil {
-		return nil, errors.Join(err, tmp.Close())
+		return nil, errors.Join(err, durable.Discard(tmp))
 	}
-	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(tmp.Name())
-	if err != nil {
-		return nil, err
-	}
-	s.Bytes = info.Size()
 	s.Name = fmt.Sprintf("%s-%020d%s", s.From.Std().Format("20060102T150405"), s.First, segment.Suffix)
-	if err := os.Rename(tmp.Name(), l.path(s)); err != nil {
-		return nil, err
-	}
-	if err := syncDir(l.cfg.segmentDir()); err != nil {
+	if err := l.place(tmp, s); err != nil {
 		return nil, err
 	}
 	return s, l.commitSegment(s)
+}
+
+// place gives the file of a segment its name, and notes its size.
+func (l *Log) place(f *os.File, s *segment.Segment) error {
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, durable.Discard(f))
+	}
+	s.Bytes = info.Size()
+	return durable.Commit(f, l.path(s))
 }
 
 // firstRow is the key of the oldest row, if it is to be sealed; over says that the rows are
@@ -418,12 +417,4 @@ func (l *Log) hasCell(bucket func(*bolt.Tx) *bolt.Bucket, keys [2][]byte) (has b
 		return nil
 	})
 	return has
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -91,42 +92,18 @@ func (f *Folder) Write(body []byte) (string, error) {
 }
 
 // replace writes a file beside the old one, syncs it and puts it in its place.
-func (f *Folder) replace(digest string, sealed []byte) (err error) {
+func (f *Folder) replace(digest string, sealed []byte) error {
 	temp, err := os.CreateTemp(f.dir, tempMark+"*") // 0600
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = temp.Close()
-			_ = os.Remove(temp.Name())
-		}
-	}()
-	if _, err = temp.Write(sealed); err != nil {
-		return err
-	}
-	if err = temp.Sync(); err != nil {
-		return err
-	}
-	if err = temp.Close(); err != nil {
-		return err
+	_, err = temp.Write(sealed)
+	if err = errors.Join(err, temp.Sync()); err != nil { // before others wait
+		return errors.Join(err, durable.Discard(temp))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fault.Point(fault.BlobRename)
-	if err = os.Rename(temp.Name(), filepath.Join(f.dir, digest)); err != nil {
-		return err
-	}
-	return f.sync()
-}
-
-// sync makes a rename last.
-func (f *Folder) sync() error {
-	d, err := os.Open(f.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Commit(temp, filepath.Join(f.dir, digest), fault.BlobRename)
 }
 
 // Sealed returns the file of the digest as it is, once it has been found to give the body.

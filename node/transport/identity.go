@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/fault"
 )
 
@@ -225,7 +226,7 @@ func (id *Identity) Renew(now time.Time, unseal func(box []byte) ([]byte, error)
 	if id.dir == "" {
 		return nil
 	}
-	return writeFile(id.dir, fileCert, encodePEM("CERTIFICATE", cert), 0o600)
+	return writeFile(id.dir, fileCert, encodePEM("CERTIFICATE", cert))
 }
 
 // sign makes a certificate by a CA whose sealed key is among keys: a crash may have left the
@@ -283,7 +284,7 @@ func (id *Identity) adopt(old, m Material, now time.Time, unseal func(box []byte
 	}
 	if id.dir != "" {
 		for _, f := range id.caFiles(m) {
-			if err := writeFile(id.dir, f.name, f.data, 0o600); err != nil {
+			if err := writeFile(id.dir, f.name, f.data); err != nil {
 				return errors.Join(err, id.trust(old)) // so that it is tried again
 			}
 		}
@@ -416,7 +417,7 @@ func (id *Identity) Save(dir string) error {
 		{fileCert, encodePEM("CERTIFICATE", id.Certificate().Certificate[0])},
 	}, id.caFiles(id.Material())...)
 	for _, f := range append(files, file{fileClusterID, []byte(id.ClusterID + "\n")}, file{fileNodeID, []byte(id.NodeID + "\n")}) {
-		if err := writeFile(dir, f.name, f.data, 0o600); err != nil {
+		if err := writeFile(dir, f.name, f.data); err != nil {
 			return err
 		}
 	}
@@ -428,28 +429,10 @@ func encodePEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// writeFile replaces a file: write aside, sync, rename, sync the folder.
-func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
-	tmp := filepath.Join(dir, name+".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
+// writeFile replaces a file.
+func writeFile(dir, name string, data []byte) error {
+	if err := durable.WriteFile(filepath.Join(dir, name), data, fault.IdentityRename, fault.IdentityRenamed); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	fault.Point(fault.IdentityRename)
-	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	fault.Point(fault.IdentityRenamed)
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder %s: %w", dir, err)
 	}
 	return nil
 }

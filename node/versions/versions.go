@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -191,7 +192,7 @@ func Sum(path string) (string, error) {
 }
 
 // write makes a file as a whole: after a crash the old one or the new one is there.
-func (s *Store) write(name string, mode fs.FileMode, fill func(*os.File) error) (err error) {
+func (s *Store) write(name string, mode fs.FileMode, fill func(*os.File) error) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of versions: %w", err)
 	}
@@ -199,23 +200,13 @@ func (s *Store) write(name string, mode fs.FileMode, fill func(*os.File) error) 
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", name, errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
-	err = errors.Join(fill(f), f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
+	if err = errors.Join(fill(f), f.Chmod(mode)); err != nil {
+		return fmt.Errorf("write %s: %w", name, errors.Join(err, durable.Discard(f)))
 	}
-	if err := os.Rename(f.Name(), filepath.Join(s.dir, name)); err != nil {
-		return err
+	if err := durable.Commit(f, filepath.Join(s.dir, name)); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }
 
 // prune removes programs that nothing names any more, and what a crash left behind.

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // deadSuffix ends the name of the file of dead letters, which stands beside the mark.
@@ -88,20 +88,11 @@ func (d *deadLetters) writeLocked(list []DeadLetter) error {
 			return err
 		}
 	}
-	tmp := d.path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b.Bytes())
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, d.path); err != nil {
+	if err := durable.WriteFile(d.path, b.Bytes()); err != nil {
 		return err
 	}
 	d.list = list
-	return syncDir(filepath.Dir(d.path))
+	return nil
 }
 
 func (d *deadLetters) all() []DeadLetter {

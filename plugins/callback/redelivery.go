@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // redeliverySuffix ends the name of the file that says which redelivery was done last, beside the mark.
@@ -64,7 +66,7 @@ func (q *Queue) rewindTo(r *Redelivery) error {
 		q.mark.Store(at)
 	}
 	q.cfg.Logger.Info("callback is told again", "callback", q.cfg.Name, "from", r.From, "position", at)
-	return os.WriteFile(q.cfg.MarkPath+redeliverySuffix, []byte(r.ID), 0o600)
+	return durable.WriteFile(q.cfg.MarkPath+redeliverySuffix, []byte(r.ID))
 }
 
 // since is the position of the first record of a request that began at the time or later.

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // ErrNotFound says that there is no backup of the name.
@@ -68,7 +70,7 @@ func Sort(items []Item) {
 type Folder string
 
 // Put keeps the file's bytes under the name: all of them and for good, or nothing.
-func (f Folder) Put(_ context.Context, name string, from *os.File, size int64) (err error) {
+func (f Folder) Put(_ context.Context, name string, from *os.File, size int64) error {
 	if err := os.MkdirAll(string(f), 0o700); err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
 	}
@@ -76,22 +78,17 @@ func (f Folder) Put(_ context.Context, name string, from *os.File, size int64) (
 	if err != nil {
 		return fmt.Errorf("keep snapshot: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("keep snapshot: %w", err), os.Remove(part.Name()))
-		}
-	}()
 	n, err := io.Copy(part, from)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
-	if err := errors.Join(err, part.Sync(), part.Close()); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("keep snapshot: %w", errors.Join(err, durable.Discard(part)))
 	}
-	if err := os.Rename(part.Name(), filepath.Join(string(f), name)); err != nil {
-		return err
+	if err := durable.Commit(part, filepath.Join(string(f), name)); err != nil {
+		return fmt.Errorf("keep snapshot: %w", err)
 	}
-	return syncDir(string(f))
+	return nil
 }
 
 // Try writes a file without a byte into the folder, or into the one in which it would be made, and removes it.
@@ -161,13 +158,4 @@ func (f Folder) Delete(_ context.Context, name string) error {
 		return fmt.Errorf("delete snapshot: %w", err)
 	}
 	return nil
-}
-
-// syncDir makes the names in a folder last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 const (
@@ -52,7 +54,7 @@ func Begin(dir string) (*Lives, error) {
 	for _, life := range l.had {
 		text = fmt.Appendf(text, "%016x\n", life)
 	}
-	if err := write(path, text); err != nil {
+	if err := durable.WriteFile(path, text); err != nil {
 		return nil, fmt.Errorf("begin a life: %w", err)
 	}
 	return l, nil
@@ -60,24 +62,3 @@ func Begin(dir string) (*Lives, error) {
 
 // Had says whether a process that was started from this folder had the life.
 func (l *Lives) Had(life uint64) bool { return slices.Contains(l.had, life) }
-
-// write replaces a file so that it outlives a loss of power.
-func write(path string, text []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

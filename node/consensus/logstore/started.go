@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 // startedFile is beside Raft's folder and not in it, to outlive the folder's loss.
@@ -33,7 +35,7 @@ func MarkStarted(dataDir string) error {
 	if err != nil {
 		return fmt.Errorf("mark the data folder: %w", err)
 	}
-	if err := errors.Join(f.Sync(), f.Close(), syncDir(dataDir)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close(), durable.SyncDir(dataDir)); err != nil {
 		return fmt.Errorf("mark the data folder: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/internal/boltpages"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
@@ -117,7 +118,7 @@ func (s *Store) open(dir string, size int64) (err error) {
 	if err != nil {
 		return damaged(err)
 	}
-	return errors.Join(syncDir(files), syncDir(dir), syncDir(filepath.Dir(dir))) // the files may be new
+	return errors.Join(durable.SyncDir(files), durable.SyncDir(dir), durable.SyncDir(filepath.Dir(dir))) // the files may be new
 }
 
 // openStable opens the file of term and vote, which one process at a time can.
@@ -449,16 +450,4 @@ func (s *Store) Close() error {
 		}
 	})
 	return s.closed
-}
-
-// syncDir makes the names in a folder last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	return nil
 }

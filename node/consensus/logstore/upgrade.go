@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
 
@@ -41,7 +42,7 @@ func upgrade(dir string) error {
 	} else if err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(old), syncDir(dir))
+	return errors.Join(os.Remove(old), durable.SyncDir(dir))
 }
 
 // convert copies what the old file has into a new folder.
@@ -66,13 +67,13 @@ func convert(old, to string) (err error) {
 	err = db.View(func(tx *bbolt.Tx) error {
 		return errors.Join(copyStable(tx, stable), copyLog(tx, log))
 	})
-	if err := errors.Join(err, log.Close(), stable.Close(), syncDir(part)); err != nil {
+	if err := errors.Join(err, log.Close(), stable.Close(), durable.SyncDir(part)); err != nil {
 		return err
 	}
 	if err := os.Rename(part, to); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(to))
+	return durable.SyncDir(filepath.Dir(to))
 }
 
 // copyStable copies term and vote as they are: their checksums are checked when they are read.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -81,7 +82,7 @@ func note(dir string, r Result) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, noteFile), b, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, noteFile), b); err != nil {
 		return fmt.Errorf("note the recovery: %w", err)
 	}
 	return nil

@@ -2,7 +2,6 @@
 package bundlefile
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/bundle"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/plugins/pack"
 	"github.com/conclave-llm/conclave/signing"
 )
@@ -39,7 +39,7 @@ type Create struct {
 }
 
 // Write writes the bundle, as a whole or not at all.
-func (c *Create) Write(path string) (_ *bundle.Manifest, err error) {
+func (c *Create) Write(path string) (*bundle.Manifest, error) {
 	text, err := os.ReadFile(c.Key)
 	if err != nil {
 		return nil, err
@@ -56,16 +56,11 @@ func (c *Create) Write(path string) (_ *bundle.Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
 	m, err := bundle.Write(f, c.Version, time.Now(), key, sources)
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, errors.Join(err, durable.Discard(f))
 	}
-	return m, os.Rename(f.Name(), path)
+	return m, durable.Commit(f, path)
 }
 
 func (c *Create) sources() ([]bundle.Source, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/durable"
 	"github.com/conclave-llm/conclave/node/backup/archive"
 )
 
@@ -55,7 +56,7 @@ func (m *Meter) say() {
 
 // Save writes what r has into a new file with mode 0600, checks that it is a whole backup, and only
 // then gives it its name. A file of the name is left alone unless replace is Replace.
-func Save(r io.Reader, path string, mode Mode) (_ archive.Manifest, err error) {
+func Save(r io.Reader, path string, mode Mode) (archive.Manifest, error) {
 	if _, err := os.Lstat(path); err == nil && mode == Keep {
 		return archive.Manifest{}, fmt.Errorf("%s: %w", path, fs.ErrExist)
 	}
@@ -63,28 +64,25 @@ func Save(r io.Reader, path string, mode Mode) (_ archive.Manifest, err error) {
 	if err != nil {
 		return archive.Manifest{}, fmt.Errorf("save snapshot: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("save snapshot: %w", err), f.Close(), os.Remove(f.Name()))
-		}
-	}()
-	if _, err := io.Copy(f, r); err != nil {
-		return archive.Manifest{}, err
+	m, err := fill(f, r)
+	if err != nil {
+		return m, fmt.Errorf("save snapshot: %w", errors.Join(err, durable.Discard(f)))
 	}
-	if err := f.Sync(); err != nil {
+	if err := durable.Commit(f, path); err != nil {
+		return m, fmt.Errorf("save snapshot: %w", err)
+	}
+	return m, nil
+}
+
+// fill writes what r has into the file and checks it.
+func fill(f *os.File, r io.Reader) (archive.Manifest, error) {
+	if _, err := io.Copy(f, r); err != nil {
 		return archive.Manifest{}, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return archive.Manifest{}, err
 	}
-	m, err := check(f, nil, io.Discard)
-	if err != nil {
-		return m, err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return m, err
-	}
-	return m, f.Close()
+	return check(f, nil, io.Discard)
 }
 
 // Mode says what becomes of a file that is there.

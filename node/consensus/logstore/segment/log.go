@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"github.com/conclave-llm/conclave/internal/durable"
 )
 
 const (
@@ -341,7 +343,7 @@ func (l *Log) rename(path string) error {
 	if err := l.ask("sync folder"); err != nil {
 		return err
 	}
-	if err := syncDir(l.dir); err != nil {
+	if err := durable.SyncDir(l.dir); err != nil {
 		return l.fail(err)
 	}
 	return nil
@@ -447,7 +449,7 @@ func (l *Log) removeBack() error {
 	s := l.tail()
 	l.files = l.files[:len(l.files)-1]
 	l.mu.Unlock()
-	if err := errors.Join(os.Remove(s.path), s.f.Close(), syncDir(l.dir)); err != nil {
+	if err := errors.Join(os.Remove(s.path), s.f.Close(), durable.SyncDir(l.dir)); err != nil {
 		return fmt.Errorf("cut the log: %w", err)
 	}
 	return nil
@@ -493,16 +495,4 @@ func (l *Log) Close() error {
 	}
 	l.files = nil
 	return errors.Join(errs...)
-}
-
-// syncDir makes the names in a folder last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	return nil
 }
