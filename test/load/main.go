@@ -65,6 +65,7 @@ func main() {
 	large := flag.Bool("large", false, "measure only large bodies and many streams")
 	flag.IntVar(&o.bodies, "bodies", 8, "large bodies at a time")
 	flag.IntVar(&o.held, "held", 5000, "streams that are held open at a time")
+	plugged := flag.Bool("plugins", false, "measure only what plugins do to requests")
 	storm := flag.Bool("storm", false, "measure requests beside a storm of questions about the log, and readiness while clients leave with large bodies")
 	totals := flag.Bool("totals", false, "drive one key through three processes and compare every total with what the answers say, to the nanodollar")
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
@@ -83,6 +84,8 @@ func main() {
 		measure = runStorm
 	case *totals:
 		measure = runTotals
+	case *plugged:
+		measure = runPlugins
 	case *large:
 		measure = runLarge
 	case o.scale > 0:
