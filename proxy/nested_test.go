@@ -186,7 +186,7 @@ func TestPassThrough_Unbillable(t *testing.T) {
 		{"Google's", "gemini", "/gemini/v1beta/models/gpt-x:batchGenerateContent", true, 403},
 		{"Vertex's", "vertex_ai", "/vertex_ai/v1/projects/p/locations/l/batchPredictionJobs", true, 403},
 		{"Anthropic's without owners", "anthropic", "/anthropic/v1/messages/batches", true, 403},
-		{"without a budget", "gemini", "/gemini/v1beta/models/gpt-x:batchGenerateContent", false, 200},
+		{"without a budget", "gemini", "/gemini/v1beta/models/gpt-x:asyncBatchEmbedContent", false, 200},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

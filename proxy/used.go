@@ -125,7 +125,7 @@ func (s *Server) waited(c *Call) time.Duration {
 	switch {
 	case c.route.prefix == nil:
 		return s.now().Sub(c.result.dialled)
-	case c.result.raw && c.asksModel(), infers && i.Later, c.method == http.MethodPost && pass.BatchAt(c.rest) == pass.BatchUnread:
+	case c.result.raw && c.asksModel(), infers && i.Later, c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch:
 		return ages
 	case infers:
 		return s.now().Sub(c.result.dialled)
