@@ -170,8 +170,7 @@ func TestPromptTemplate_Jinja(t *testing.T) {
 	}
 }
 
-// TestAuthorities_Gone: a deployment whose authorities are a blob that cannot be read says so, and one that names them in
-// its credential, too.
+// TestAuthorities_Gone: a deployment whose authorities are a blob that cannot be read says so.
 func TestAuthorities_Gone(t *testing.T) {
 	t.Parallel()
 	digest := strings.Repeat("a", 64)
@@ -181,9 +180,8 @@ func TestAuthorities_Gone(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.cfg.Egress = d
-	r.tables.Credentials = []*resource.Credential{{Meta: resource.Meta{ID: "cred_1"}, Name: "c", Egress: resource.Egress{TLS: &resource.TLS{CA: digest}}}}
 	r.tables.Deployments = []*resource.Deployment{{
-		Meta: resource.Meta{ID: "dep_1"}, Name: "d1", ModelID: "model_demo", Provider: "openai", CredentialID: "cred_1",
+		Meta: resource.Meta{ID: "dep_1"}, Name: "d1", ModelID: "model_demo", Provider: "openai", Egress: resource.Egress{TLS: &resource.TLS{CA: digest}},
 	}}
 	w := r.do("POST", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`)
 	if w.Code != 503 || codeOf(t, w.Body.String()) != "blob_unavailable" || w.Header().Get("Retry-After") == "" {
