@@ -240,7 +240,7 @@ func TestNode_responsesAtOnceEverywhere(t *testing.T) {
 	c := nodetest.Start(t, 3)
 	key := c.Key(0, fields{}).Secret
 	if status, raw := c.Nodes[0].Do("POST", "/api/v1/models", nodetest.MasterKey, fields{"name": "claude", "deployments": []any{fields{
-		"name": "claude-1", "provider": "anthropic", "api_base": c.MockURL, "model": "claude", "api_key": nodetest.UpstreamKey,
+		"name": "claude-1", "provider": "anthropic", "api_base": strings.TrimSuffix(c.MockURL, "/v1"), "model": "claude", "api_key": nodetest.UpstreamKey,
 	}}}); status != 201 {
 		t.Fatalf("%d %s", status, raw)
 	}
