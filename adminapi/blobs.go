@@ -13,8 +13,8 @@ import (
 
 // Blobs are the cluster's blobs as the admin API needs them.
 type Blobs interface {
-	// List returns at most limit blobs behind the digest.
-	List(after string, limit int) []*resource.Blob
+	// List returns at most limit blobs behind the digest, and how many there are in all.
+	List(after string, limit int) (page []*resource.Blob, total int)
 	// Put stores a body for b.
 	Put(ctx context.Context, by records.Caller, b resource.Blob, body []byte) (*resource.Blob, error)
 	// Read returns the body of a configuration's blob, and resource.ErrForbidden for a client's.
@@ -50,7 +50,8 @@ func (s *Server) registerBlobs() {
 	}
 	register(s, "list-blobs", http.MethodGet, "/blobs", "List blobs",
 		func(_ context.Context, in *blobListInput) (*bodyOutput[client.Page[resource.Blob]], error) {
-			return &bodyOutput[client.Page[resource.Blob]]{blobPage(b.List(in.Cursor, in.Limit), in.Limit)}, nil
+			page, total := b.List(in.Cursor, in.Limit)
+			return &bodyOutput[client.Page[resource.Blob]]{blobPage(page, in.Limit, total)}, nil
 		})
 	put := large(operation("put-blob", http.MethodPost, "/blobs", "Store a blob on every node"))
 	put.MaxBodyBytes = resource.MaxBlobBytes
@@ -90,8 +91,8 @@ func (s *Server) registerBlobs() {
 		})
 }
 
-func blobPage(all []*resource.Blob, limit int) client.Page[resource.Blob] {
-	out := client.Page[resource.Blob]{Items: make([]resource.Blob, 0, len(all))}
+func blobPage(all []*resource.Blob, limit, total int) client.Page[resource.Blob] {
+	out := client.Page[resource.Blob]{Items: make([]resource.Blob, 0, len(all)), Total: total}
 	for _, r := range all {
 		out.Items = append(out.Items, *r)
 	}
@@ -134,7 +135,7 @@ type noBlobs struct{}
 
 var errNoBlobs = &llm.Error{Kind: llm.Unavailable, Code: "blob_unavailable", Message: "This server keeps no blobs."}
 
-func (noBlobs) List(string, int) []*resource.Blob { return nil }
+func (noBlobs) List(string, int) ([]*resource.Blob, int) { return nil, 0 }
 
 func (noBlobs) Put(context.Context, records.Caller, resource.Blob, []byte) (*resource.Blob, error) {
 	return nil, errNoBlobs

@@ -118,6 +118,9 @@ func (n *Node) egress() []error {
 	if err := n.Proxy.Validate("proxy"); err != nil {
 		return []error{err}
 	}
+	if resource.ValidDigest(n.Proxy.CA) {
+		return []error{&resource.Invalid{Field: "proxy.ca", Reason: `is a blob, which no node has before it has started; write file("PATH")`}}
+	}
 	return nil
 }
 

@@ -49,6 +49,8 @@ type Config struct {
 	// and when the KEK is exchanged; what it dialled is in the report, under BesideName. Nil: there is none.
 	Beside     *Dialer
 	BesideName string
+	// Blobs reads what a record names by its digest: authorities. Nil: there are none.
+	Blobs func(ctx context.Context, digest string) ([]byte, error)
 	// AllowAddr is asked about every resolved address just before connecting to it, so that a name
 	// cannot change its mind in between; a socket's path is none. Nil allows all; PublicOnly is another.
 	AllowAddr func(netip.Addr) error
@@ -121,12 +123,12 @@ func Direct(allow func(netip.Addr) error) *Dialer {
 	return d
 }
 
-// DialContext opens a connection to host:port, or refuses to.
+// DialContext opens a connection to host:port, or refuses to. One to an https proxy of ctx's Link, or else of the node's, is TLS.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialVia(ctx, network, addr, addr)
 }
 
-// DialVia opens a connection to a proxy at addr that will be asked to connect to target.
+// DialVia opens a connection to a proxy at addr that will be asked to connect to target. It is TLS as those of DialContext are.
 func (d *Dialer) DialVia(ctx context.Context, network, addr, target string) (net.Conn, error) {
 	for _, a := range []string{addr, target} {
 		if err := d.check(network, a); err != nil {
@@ -137,7 +139,13 @@ func (d *Dialer) DialVia(ctx context.Context, network, addr, target string) (net
 	if addr != target {
 		via = addr
 	}
-	return d.dial(ctx, d.net, network, addr, Seen{Address: strings.ToLower(target), Via: via})
+	c, err := d.dial(ctx, d.net, network, addr, Seen{Address: strings.ToLower(target), Via: via})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
+	defer cancel()
+	return linkOf(ctx, d.node).secure(ctx, c, addr)
 }
 
 // DialPublic is DialContext for an address that somebody outside has named: it connects only if that is public.

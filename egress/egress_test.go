@@ -3,6 +3,7 @@ package egress_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/conclave-llm/conclave/egress"
@@ -243,6 +245,7 @@ func TestLink(t *testing.T) {
 		{"no_proxy", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "https://a.corp", ""},
 		{"no_proxy of addresses", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "http://10.1.2.3:80", ""},
 		{"beside no_proxy", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "https://corp.example", "http://px:1"},
+		{"an https proxy, whose connections are TLS already", egress.Options{Proxy: proxy("https://u@px", "")}, "https://a.example", "http://u@px:443"},
 		{"loopback", egress.Options{Proxy: proxy("http://px:1", "")}, "http://127.0.0.1:80", ""},
 		{"the machine's services", egress.Options{}, "http://169.254.169.254/token", ""},
 	} {
@@ -298,5 +301,45 @@ func TestLink_Way(t *testing.T) {
 	}
 	if none := (*egress.Link)(nil).Way(); none != nil {
 		t.Errorf("got %+v of no link", none)
+	}
+}
+
+// TestLink_Blobs: authorities may be blobs, which are read once a link, and say so where they cannot be read.
+func TestLink_Blobs(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(nil)
+	srv.StartTLS()
+	srv.Close()
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	known, gone := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	lost := errors.New("no node gives it")
+	var reads atomic.Int64
+	d, err := egress.New(egress.Config{Blobs: func(_ context.Context, digest string) ([]byte, error) {
+		reads.Add(1)
+		if digest == known {
+			return bundle, nil
+		}
+		return nil, lost
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.Link(egress.Options{TLS: &resource.TLS{CA: known}})
+	if err != nil || l.TLS.RootCAs == nil {
+		t.Fatalf("got %+v, %v", l, err)
+	}
+	if again, err := d.Link(egress.Options{TLS: &resource.TLS{CA: known}}); again != l || err != nil || reads.Load() != 1 {
+		t.Errorf("asked again: got %+v, %v after %d reads", again, err, reads.Load())
+	}
+	for name, o := range map[string]egress.Options{
+		"of a provider": {TLS: &resource.TLS{CA: gone}},
+		"of a proxy":    {Proxy: &resource.Proxy{URL: "https://px", CA: gone}},
+	} {
+		if _, err := d.Link(o); !errors.Is(err, lost) {
+			t.Errorf("authorities %s that are gone: got %v", name, err)
+		}
+	}
+	if _, err := egress.Direct(nil).Link(egress.Options{TLS: &resource.TLS{CA: known}}); err == nil {
+		t.Error("who reads no blobs made a link of one")
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
+	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpproxy"
 
@@ -30,6 +33,7 @@ type Options struct {
 // The same options have the same *Link, so that connections outlive changes of other records.
 type Link struct {
 	proxy func(*url.URL) (*url.URL, error) // nil: none is asked
+	safe  map[string]*tls.Config           // of https proxies, by host:port
 	way   *Link                            // this one without its TLS; nil: it has none
 	// TLS is for who is at the end of the way; nil: the default. It must not be changed.
 	TLS *tls.Config
@@ -43,7 +47,8 @@ func (l *Link) Way() *Link {
 	return l.way
 }
 
-// ProxyFor is the proxy to ask for a URL, nil for none.
+// ProxyFor is the proxy to ask for a URL, nil for none. An https proxy is told as one of http: connections to it by the
+// Dialer, over the link, are TLS already. net/http would judge its certificate by what is meant for who is behind it.
 func (l *Link) ProxyFor(u *url.URL) (*url.URL, error) {
 	if l == nil || l.proxy == nil {
 		return nil, nil
@@ -51,7 +56,42 @@ func (l *Link) ProxyFor(u *url.URL) (*url.URL, error) {
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.IsLinkLocalUnicast() {
 		return nil, nil // the machine's own services, which hand out tokens for it
 	}
-	return l.proxy(u)
+	p, err := l.proxy(u)
+	if p == nil || err != nil || p.Scheme != "https" {
+		return p, err
+	}
+	return &url.URL{Scheme: "http", User: p.User, Host: HostPort(p)}, nil
+}
+
+// secure speaks TLS on a connection to addr, if that is an https proxy of the link. It closes the connection where that fails.
+func (l *Link) secure(ctx context.Context, c net.Conn, addr string) (net.Conn, error) {
+	conf, ok := l.safe[strings.ToLower(addr)]
+	if !ok {
+		return c, nil
+	}
+	over := tls.Client(c, conf)
+	if err := over.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return over, nil
+}
+
+// safely notes that connections to the proxy are TLS, if it is one of https. ca is PEM of its authorities, "" for the system's.
+func (l *Link) safely(proxy, ca string) error {
+	u, err := url.Parse(proxy)
+	if err != nil || u.Scheme != "https" {
+		return nil // who cannot be parsed is asked for nothing
+	}
+	conf, err := tlsOf(&resource.TLS{CA: ca, ServerName: u.Hostname()}, secret.Text{})
+	if err != nil {
+		return errors.New("proxy.ca has no certificate")
+	}
+	if l.safe == nil {
+		l.safe = map[string]*tls.Config{}
+	}
+	l.safe[HostPort(u)] = conf
+	return nil
 }
 
 // linkKey is the key of a context's Link.
@@ -81,12 +121,15 @@ func (d *Dialer) nodeLink() (*Link, error) {
 	case d.cfg.Proxy != nil:
 		return d.newLink(*d.cfg.Proxy)
 	case d.cfg.FromEnvironment:
-		return &Link{proxy: httpproxy.FromEnvironment().ProxyFunc()}, nil
+		c := httpproxy.FromEnvironment()
+		l := &Link{proxy: c.ProxyFunc()}
+		return l, cmp.Or(l.safely(c.HTTPProxy, ""), l.safely(c.HTTPSProxy, ""))
 	}
 	return &Link{}, nil
 }
 
-// Link returns the way that the options say; the node's where they say nothing.
+// Link returns the way that the options say; the node's where they say nothing. Its error is an *llm.Error of the code
+// blob_unavailable if authorities cannot be read now.
 func (d *Dialer) Link(o Options) (*Link, error) {
 	if o.Proxy == nil && o.TLS == nil {
 		return d.node, nil
@@ -96,14 +139,17 @@ func (d *Dialer) Link(o Options) (*Link, error) {
 		return nil, fmt.Errorf("encode options of egress: %w", err)
 	}
 	key := sha256.Sum256(text)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if l, ok := d.links[key]; ok {
+	if l, ok := d.linked(key); ok {
 		return l, nil
 	}
 	l, err := d.newLink(o)
 	if err != nil {
 		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if other, ok := d.links[key]; ok { // made meanwhile
+		return other, nil
 	}
 	if len(d.links) >= maxSeen { // of records that are long gone
 		clear(d.links)
@@ -112,29 +158,73 @@ func (d *Dialer) Link(o Options) (*Link, error) {
 	return l, nil
 }
 
+func (d *Dialer) linked(key [sha256.Size]byte) (*Link, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, ok := d.links[key]
+	return l, ok
+}
+
+// readTime bounds the reading of authorities that this node has not read yet.
+const readTime = 5 * time.Second
+
+// Authorities are those of a record in PEM: the text itself, or what is in the blob of which it is the digest. The error is
+// then that of Config.Blobs.
+func (d *Dialer) Authorities(ctx context.Context, text string) (string, error) {
+	if !resource.ValidDigest(text) {
+		return text, nil
+	}
+	if d.cfg.Blobs == nil {
+		return "", fmt.Errorf("authorities %s: nobody reads blobs here", text)
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	body, err := d.cfg.Blobs(ctx, text)
+	if err != nil {
+		return "", fmt.Errorf("read authorities: %w", err)
+	}
+	return string(body), nil
+}
+
 // newLink compiles the options.
 func (d *Dialer) newLink(o Options) (*Link, error) {
 	l := &Link{}
+	var err error
 	switch {
 	case o.Proxy == nil:
-		l.proxy = d.node.proxy
+		l.proxy, l.safe = d.node.proxy, d.node.safe
 	case o.Proxy.URL != resource.Direct:
-		u, err := url.Parse(o.Proxy.URL)
-		if err != nil {
-			return nil, errors.New("proxy.url is not a URL")
+		if err = d.through(l, o.Proxy, o.Password); err != nil {
+			return nil, err
 		}
-		if password := o.Password.Reveal(); password != "" {
-			u.User = url.UserPassword(u.User.Username(), password)
-		}
-		c := httpproxy.Config{HTTPProxy: u.String(), HTTPSProxy: u.String(), NoProxy: o.Proxy.NoProxy}
-		l.proxy = c.ProxyFunc()
 	}
-	var err error
 	if o.TLS != nil {
-		l.way = &Link{proxy: l.proxy}
-		l.TLS, err = tlsOf(o.TLS, o.Key)
+		l.way = &Link{proxy: l.proxy, safe: l.safe}
+		t := *o.TLS
+		if t.CA, err = d.Authorities(context.Background(), t.CA); err != nil {
+			return nil, err
+		}
+		l.TLS, err = tlsOf(&t, o.Key)
 	}
 	return l, err
+}
+
+// through makes a link lead through a proxy.
+func (d *Dialer) through(l *Link, p *resource.Proxy, password secret.Text) error {
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return errors.New("proxy.url is not a URL")
+	}
+	if text := password.Reveal(); text != "" {
+		u.User = url.UserPassword(u.User.Username(), text)
+	}
+	c := httpproxy.Config{HTTPProxy: u.String(), HTTPSProxy: u.String(), NoProxy: p.NoProxy}
+	l.proxy = c.ProxyFunc()
+	ca, err := d.Authorities(context.Background(), p.CA)
+	if err != nil {
+		return err
+	}
+	return l.safely(p.URL, ca)
 }
 
 // tlsOf is the configuration of TLS that a record says.

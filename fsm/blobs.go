@@ -19,7 +19,8 @@ import (
 // MaxSweep is how many blobs one SweepBlobs names at most.
 const MaxSweep = 256
 
-// blobTotal is the key of the sum of all sizes in the bucket of blobs; no digest is so short.
+// blobTotal is the key of the sum of all sizes and the number of blobs, eight bytes each, in their bucket; no digest is so short.
+// Before 2026-12 it had the sum alone.
 var blobTotal = []byte("total")
 
 // Commands on blobs. Their bodies are on the nodes' disks, not in the log.
@@ -65,7 +66,7 @@ func (c PutBlob) Apply(tx *Tx) error {
 		if len(next.Refs) > resource.MaxBlobRefs {
 			return &resource.Invalid{Field: "refs", Reason: "are too many"}
 		}
-	} else if err := tx.countBlob(rec.Size, c.Quota); err != nil {
+	} else if err := tx.countBlob(1, rec.Size, c.Quota); err != nil {
 		return err
 	}
 	tx.putBlob(&next)
@@ -168,8 +169,8 @@ func (tx *Tx) putBlob(b *resource.Blob) {
 }
 
 func (tx *Tx) dropBlob(version uint64, old *resource.Blob) {
+	_ = tx.countBlob(-1, -old.Size, 0) // without a quota nothing is refused
 	tx.delete(store.Blobs, []byte(old.ID))
-	_ = tx.countBlob(-old.Size, 0) // without a quota nothing is refused
 	tx.noteBlob(version, old, nil)
 }
 
@@ -195,18 +196,33 @@ func marshalBlob(b *resource.Blob) []byte {
 	return raw
 }
 
-// countBlob adds to the sum of all sizes, unless that would be over the quota.
-func (tx *Tx) countBlob(size, quota int64) error {
-	var sum int64
-	if f, ok := tx.get(store.Blobs, blobTotal); ok && len(f.Payload) == 8 {
-		sum = int64(binary.BigEndian.Uint64(f.Payload))
+// countBlob adds to the number of blobs and to the sum of all sizes, unless that would be over the quota.
+func (tx *Tx) countBlob(more, size, quota int64) error {
+	n, sum := more, size
+	if f, ok := tx.get(store.Blobs, blobTotal); ok {
+		had, bytes := blobTotals(f.Payload)
+		if had < 0 {
+			had = int64(len(tx.scan(store.Blobs, nil))) - 1 // but for the total
+		}
+		n, sum = n+had, sum+bytes
 	}
-	sum += size
 	if quota > 0 && sum > quota {
 		return fmt.Errorf("blobs of %d bytes would be over the cluster's quota of %d: delete some, or raise the setting blob_quota_mb: %w", sum, quota, resource.ErrFull)
 	}
-	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(nil, uint64(sum)))
+	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(sum)), uint64(n)))
 	return nil
+}
+
+// blobTotals reads the number of blobs, negative if it is not known, and the sum of their sizes.
+func blobTotals(payload []byte) (n, sum int64) {
+	n = -1
+	if len(payload) >= 8 {
+		sum = int64(binary.BigEndian.Uint64(payload))
+	}
+	if len(payload) >= 16 {
+		n = int64(binary.BigEndian.Uint64(payload[8:]))
+	}
+	return n, sum
 }
 
 // Blob returns what is known of a blob, with all references.
@@ -232,6 +248,18 @@ func addUsers(tx *bolt.Tx, b *resource.Blob) error {
 	}
 	b.Canonicalize()
 	return nil
+}
+
+// BlobCount is how many blobs there are.
+func (f *FSM) BlobCount() (n int64) {
+	f.view(func(tx *bolt.Tx) error {
+		fr, ok, err := store.Blobs.Read(tx, blobTotal)
+		if ok {
+			n, _ = blobTotals(fr.Payload)
+		}
+		return err
+	})
+	return max(0, n)
 }
 
 // Blobs returns at most limit blobs behind the id, in the order of their ids, with all references; "" begins.

@@ -47,8 +47,8 @@ func TestBlobs(t *testing.T) {
 		t.Error("an expired blob that nothing refers to was not swept")
 	}
 	h.do(put(b, 100)) // there is room again
-	if got := h.f.Blobs("", 10); len(got) != 1 || got[0].ID != b.ID {
-		t.Errorf("got %+v", got)
+	if got := h.f.Blobs("", 10); len(got) != 1 || got[0].ID != b.ID || h.f.BlobCount() != 1 {
+		t.Errorf("got %+v, %d in all", got, h.f.BlobCount())
 	}
 	if got := h.f.Blobs(b.ID, 10); len(got) != 0 {
 		t.Errorf("behind the last: %+v", got)
@@ -101,6 +101,34 @@ func TestBlobs_Named(t *testing.T) {
 					d.PromptTemplate = &resource.PromptTemplate{Jinja: id}
 				}
 			})
+		}},
+		{"authorities", "deployment/d3", func(read uint64, named bool) fsm.Command {
+			return deployment("d3", read, func(d *resource.Deployment) {
+				if named {
+					d.TLS = &resource.TLS{CA: id}
+				}
+			})
+		}},
+		{"a proxy's authorities", "credential/c1", func(read uint64, named bool) fsm.Command {
+			c := resource.Credential{Meta: meta("c1"), Name: "c"}
+			if named { // twice is once
+				c.Proxy, c.TLS = &resource.Proxy{URL: "https://px:3128", CA: id}, &resource.TLS{CA: id}
+			}
+			return fsm.PutCredential{Credential: encoded(t, c), Read: read}
+		}},
+		{"authorities of proxies by provider", "setting/provider_proxies", func(read uint64, named bool) fsm.Command {
+			s := resource.Setting{Meta: meta("provider_proxies"), Value: json.RawMessage(`{}`)}
+			if named {
+				s.Value = json.RawMessage(`{"openai":{"url":"https://px:3128","ca":"` + id + `"}}`)
+			}
+			return fsm.PutSetting{Setting: encoded(t, s), Read: read}
+		}},
+		{"a channel's authorities", "setting/alerts", func(read uint64, named bool) fsm.Command {
+			s := resource.Setting{Meta: meta("alerts"), Value: json.RawMessage(`{}`)}
+			if named {
+				s.Value = json.RawMessage(`{"channels":[{"name":"ops","type":"webhook","url":"https://hooks.example","ca":"` + id + `"}]}`)
+			}
+			return fsm.PutSetting{Setting: encoded(t, s), Read: read}
 		}},
 		{"a document", "mcp_server/s1", func(read uint64, named bool) fsm.Command {
 			s := resource.MCPServer{Meta: meta("s1"), Name: "notes", MCPUpstream: resource.MCPUpstream{Transport: resource.MCPTransportOpenAPI, Spec: id, URL: "https://notes.example"}}

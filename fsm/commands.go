@@ -92,7 +92,20 @@ func (c DeleteKey) Apply(tx *Tx) error {
 		return err
 	}
 	tx.dropAccounts(resource.HolderKey, c.ID)
+	tx.dropCallbacks(old.Callbacks)
 	return tx.moveHashes(c.ID, hashesOf(old), nil)
+}
+
+// dropCallbacks deletes those of the callbacks that were made for a key and that no key chooses any more.
+func (tx *Tx) dropCallbacks(names []string) {
+	for _, name := range names {
+		if !strings.HasPrefix(name, resource.KeyCallback) || tx.referrer(store.Callbacks, name) != "" {
+			continue
+		}
+		if id, ok := tx.named(store.Callbacks, name); ok {
+			_ = DeleteCallback{ID: id}.Apply(tx) // one that a file owns stays
+		}
+	}
 }
 
 // Apply implements Command.

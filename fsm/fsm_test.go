@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -185,6 +186,36 @@ func TestFSM_Key(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"name"}, audit[1].Fields); d != "" {
 		t.Errorf("fields differ (-want +got):\n%s", d)
+	}
+}
+
+// TestDeleteKey_Callbacks: what was made for keys alone ends with the last of them; other callbacks stay.
+func TestDeleteKey_Callbacks(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	for _, name := range []string{"key:a:langfuse", "everybody's"} {
+		h.do(fsm.PutCallback{Callback: encoded(t, resource.Callback{Meta: meta("id of " + name), Name: name, Plugin: "langfuse", Selection: resource.SelectChosen})})
+	}
+	for _, id := range []string{"k1", "k2"} {
+		k := resource.Key{Meta: meta(id)}
+		k.Callbacks = []string{"everybody's", "key:a:langfuse", "key:gone:langfuse"}
+		h.do(h.putKey(k, 0))
+	}
+	left := func() (names []string) {
+		for _, c := range h.f.Catalog().Tables().Callbacks {
+			names = append(names, c.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	for _, tt := range []struct {
+		delete string
+		left   []string
+	}{{"k1", []string{"everybody's", "key:a:langfuse"}}, {"k2", []string{"everybody's"}}} {
+		h.do(fsm.DeleteKey{ID: tt.delete})
+		if d := cmp.Diff(tt.left, left()); d != "" {
+			t.Errorf("%s is deleted (-want +got):\n%s", tt.delete, d)
+		}
 	}
 }
 

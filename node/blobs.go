@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -60,6 +62,15 @@ func (n *Node) tendBlobs() {
 	}
 }
 
+// namedBlob reads a blob that a record names. One that the cluster does not know is as one that no node gives.
+func (n *Node) namedBlob(ctx context.Context, digest string) ([]byte, error) {
+	body, err := n.blobs.Read(ctx, digest)
+	if errors.Is(err, resource.ErrNotFound) {
+		return nil, &llm.Error{Kind: llm.Unavailable, Code: llm.CodeNoBlob, Message: "There is no blob " + digest + ".", Err: err}
+	}
+	return body, err
+}
+
 func (n *Node) blobPeers() []string {
 	var ids []string
 	for _, p := range n.peers() {
@@ -72,8 +83,8 @@ func (n *Node) blobPeers() []string {
 type blobAdmin struct{ n *Node }
 
 // List implements adminapi.Blobs.
-func (b blobAdmin) List(after string, limit int) []*resource.Blob {
-	return b.n.state.Blobs(after, limit)
+func (b blobAdmin) List(after string, limit int) (page []*resource.Blob, total int) {
+	return b.n.state.Blobs(after, limit), int(b.n.state.BlobCount())
 }
 
 // Put implements adminapi.Blobs.

@@ -21,7 +21,7 @@ const (
 func (n *Node) startEgress(context.Context) (err error) {
 	n.egress, err = egress.New(egress.Config{
 		Proxy: n.cfg.Proxy, FromEnvironment: n.cfg.ProxyFromEnvironment, Sealed: n.cfg.Sealed,
-		Catalog: n.catalog, Logger: n.log, Registerer: n.registry, Beside: n.cfg.KeyServices, BesideName: "key service",
+		Catalog: n.catalog, Blobs: n.namedBlob, Logger: n.log, Registerer: n.registry, Beside: n.cfg.KeyServices, BesideName: "key service",
 	})
 	return err
 }

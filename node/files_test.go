@@ -201,6 +201,8 @@ func TestNode_batch(t *testing.T) {
 		t.Errorf("a stranger sees it: %d", status)
 	}
 
+	batchElsewhere(t, c)
+
 	// A key that is blocked sends nothing more.
 	file = mustUpload(t, a, key, chatLines(3), "batch")
 	if err := a.Admin().Block(t.Context(), "keys", made.ID, client.Blocked); err != nil {
@@ -209,6 +211,55 @@ func TestNode_batch(t *testing.T) {
 	if status, _ := b.Do("POST", "/v1/batches", key, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}); status != 401 {
 		t.Errorf("a blocked key orders: %d", status)
 	}
+}
+
+// batchElsewhere runs a batch of models of providers whose own batches are no files of OpenAI's form: it is the cluster that runs
+// it, and what the lines have used is the key's.
+func batchElsewhere(t *testing.T, c *nodetest.Cluster) {
+	t.Helper()
+	up := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		switch q.URL.Path {
+		case "/v1beta/models/gem:generateContent":
+			_, _ = io.WriteString(rw, `{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":20,"totalTokenCount":30}}`)
+		case "/model/nova/converse":
+			_, _ = io.WriteString(rw, `{"output":{"message":{"role":"assistant","content":[{"text":"hi"}]}},"stopReason":"end_turn","usage":{"inputTokens":10,"outputTokens":20,"totalTokens":30}}`)
+		default:
+			http.NotFound(rw, q)
+		}
+	}))
+	t.Cleanup(up.Close)
+	n := c.Nodes[0]
+	price := fields{"input": nodetest.PerMillion(1000), "output": nodetest.PerMillion(2000)}
+	for _, d := range []fields{
+		{"name": "gem", "provider": "gemini", "api_base": up.URL + "/v1beta", "api_key": "k", "price": price},
+		{"name": "nova", "provider": "bedrock", "api_base": up.URL, "api_key": "k", "options": fields{"region": "eu-central-1"}, "price": price},
+	} {
+		if status, raw := n.Do("POST", "/api/v1/models", nodetest.MasterKey, fields{"name": d["name"], "deployments": []any{d}}); status != 201 {
+			t.Fatalf("model %s: %d %s", d["name"], status, raw)
+		}
+	}
+	c.Sync(n.Admin())
+	key := c.Key(0, fields{"budgets": budgetOf(resource.Dollar)})
+	lines := strings.ReplaceAll(chatLines(1), `"demo"`, `"gem"`) + strings.NewReplacer(`"demo"`, `"nova"`, `"c0"`, `"c1"`).Replace(chatLines(1))
+	file := mustUpload(t, n, key.Secret, lines, "batch")
+	status, raw := n.Do("POST", "/v1/batches", key.Secret, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+	if status != 200 {
+		t.Fatalf("order: %d %s", status, raw)
+	}
+	id := decoded(t, raw)["id"].(string)
+	c.Await("the batch is complete", func() bool {
+		_, raw = n.Do("GET", "/v1/batches/"+id, key.Secret, nil)
+		return decoded(t, raw)["status"] == "completed"
+	})
+	if counts := decoded(t, raw)["request_counts"].(map[string]any); counts["completed"] != 2.0 {
+		t.Errorf("got %s", raw)
+	}
+	const cost = resource.Money(2 * (10*1000 + 20*2000))
+	c.Await("its lines are booked", func() bool {
+		k, err := n.Admin().Keys().One(t.Context(), key.ID)
+		return err == nil && k.Spend == cost && len(k.Accounts) == 1 && dollars(t, k.Accounts[0].Settled) == cost
+	})
 }
 
 // An endpoint that an administrator configures is served by every node, with its secret and its price,

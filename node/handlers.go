@@ -30,7 +30,7 @@ const missWait = 2 * time.Second
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
 	n.upstream = upstream.New(upstream.Config{Egress: n.egress, Plugins: &n.providers})
-	tokenizers := &tokenize.Cache{Read: n.blobs.Read}
+	tokenizers := &tokenize.Cache{Read: n.namedBlob}
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Auths: n.auths, Filters: n.filters, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
@@ -38,7 +38,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
 		Artifacts: n.artifacts, Member: n.identity.NodeID, MemberGone: func(id string) bool { return !n.isMember(id) }, Books: n.journal, Booked: n.booked, Maker: n.maker, MakerLost: n.makerLost,
-		Detokenize: tokenize.Embedded, ParsePrompt: dotprompt.Parse, Blobs: n.blobs.Read, Servers: n.mcp,
+		Detokenize: tokenize.Embedded, ParsePrompt: dotprompt.Parse, Blobs: n.namedBlob, Servers: n.mcp,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

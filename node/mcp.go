@@ -16,7 +16,7 @@ func (n *Node) startMCP() (err error) {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master, Plugins: n.auths})
 	n.mcp, err = mcp.New(mcp.Config{
 		NodeID: n.cfg.Name, Version: n.cfg.Version, Catalog: n.state.Catalog, Auth: n.auth, Serving: n.serving, Customers: n.state,
-		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(), Blob: n.blobs.Read,
+		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(), Blob: n.namedBlob,
 		Tokens: mcpTokens{n}, Sealer: n.keys,
 		Keep: func(s mcp.Said) {
 			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response, Guards: s.Guards, Info: s.Info})

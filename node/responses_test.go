@@ -239,19 +239,55 @@ func TestNode_responsesAtOnceEverywhere(t *testing.T) {
 	t.Parallel()
 	c := nodetest.Start(t, 3)
 	key := c.Key(0, fields{}).Secret
-	for chain := range 8 {
-		previous := ""
-		for turn := range 6 {
+	if status, raw := c.Nodes[0].Do("POST", "/api/v1/models", nodetest.MasterKey, fields{"name": "claude", "deployments": []any{fields{
+		"name": "claude-1", "provider": "anthropic", "api_base": strings.TrimSuffix(c.MockURL, "/v1"), "model": "claude", "api_key": nodetest.UpstreamKey,
+	}}}); status != 201 {
+		t.Fatalf("%d %s", status, raw)
+	}
+	c.Sync(c.Nodes[0].Admin())
+	chains, turns := 8, 6
+	if os.Getenv("CONCLAVE_FULL") != "" {
+		chains, turns = 200, 10
+	}
+	for chain := range chains {
+		previous, call := "", ""
+		for turn := range turns {
 			more := fields{"input": fmt.Sprintf("turn %d of chain %d", turn, chain), "stream": (chain+turn)%2 == 0}
+			tools, called := chain%4 == 3, call != ""
+			if tools {
+				more["model"], more["tools"] = "claude", []fields{{"type": "function", "name": "look", "parameters": fields{"type": "object"}}}
+			}
+			if called {
+				more["input"] = []fields{
+					{"type": "function_call_output", "call_id": call, "output": "seen"}, {"role": "user", "content": more["input"]},
+				}
+			}
 			if previous != "" {
 				more["previous_response_id"] = previous
 			}
-			previous, _ = respond(t, c.Nodes[(chain+turn)%3], key, more)
-			if got := strings.Count(asked(c), `"role":"user","content":"turn`); got != turn+1 {
+			var response map[string]any
+			previous, response = respond(t, c.Nodes[(chain+turn)%3], key, more)
+			call = callOf(response)
+			if got := strings.Count(asked(c), `"turn `); got != turn+1 {
 				t.Fatalf("turn %d of chain %d: the upstream got %d turns", turn, chain, got)
+			}
+			if calls := tools && !called; calls != (call != "") { // the demo upstream calls one unless one has just answered
+				t.Fatalf("turn %d of chain %d: a tool is called: %t, want %t", turn, chain, call != "", calls)
 			}
 		}
 	}
+}
+
+// callOf is the id of the call of a tool that a response has, "" for none.
+func callOf(response map[string]any) string {
+	output, _ := response["output"].([]any)
+	for _, item := range output {
+		if m, _ := item.(map[string]any); m["type"] == "function_call" {
+			id, _ := m["call_id"].(string)
+			return id
+		}
+	}
+	return ""
 }
 
 func TestNode_responsesPrivate(t *testing.T) {

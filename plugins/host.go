@@ -114,7 +114,7 @@ type Status struct {
 	Outdated bool      // what runs was configured before the newest change: it is not through, or cannot run, and Error says why
 	Version  string    // that the plugin reports
 	SDK      string    // contract that it was built against: "1.5"
-	Since    time.Time // it has been in the state
+	Since    time.Time // it has been in the state; of one that runs: this process has
 	State    State
 	PID      int   // 0: no process
 	RSS      int64 // bytes

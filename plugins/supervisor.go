@@ -70,7 +70,7 @@ type supervisor struct {
 	runs     *Spec                   // that process was made for; nil: none
 	serves   modelserver.Description // of a provider that runs
 	state    State
-	since    time.Time // of state
+	since    time.Time // of state and, while it runs, of process
 	sdk      string
 	pid      int
 	version  string
@@ -276,10 +276,14 @@ func drain(stop <-chan struct{}, s session, exited <-chan struct{}, most time.Du
 func (v *supervisor) publish(i *instance) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	was := v.process
 	v.live, v.process, v.runs, v.serves = nil, nil, nil, modelserver.Description{}
 	if i != nil {
 		v.process = i.p
 		v.enterLocked(StateRunning)
+		if was != i.p {
+			v.since = time.Now()
+		}
 		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
 		v.live, v.runs, v.serves = i.live, &i.spec, i.serves
 	}

@@ -164,11 +164,12 @@ func TestHost_Sync(t *testing.T) {
 	words := guard("w", "keywords", `{"words":["one"]}`)
 	syncReady(t, h, words)
 	pid := waitRunning(t, h, 0)
+	since := h.Status()[0].Since
 
 	t.Log("nothing has changed")
 	syncReady(t, h, words)
-	if got := h.Status()[0].PID; got != pid {
-		t.Errorf("process %d was replaced by %d", pid, got)
+	if got := h.Status()[0]; got.PID != pid || !got.Since.Equal(since) {
+		t.Errorf("process %d since %s was replaced by %d since %s", pid, since, got.PID, got.Since)
 	}
 
 	t.Log("only how it is asked has changed")
@@ -214,6 +215,9 @@ func TestHost_Sync(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	waitRunning(t, h, pid)
+	if got := h.Status()[0].Since; !got.After(since) {
+		t.Errorf("the new process runs since %s, the old one did since %s", got, since)
+	}
 
 	t.Log("removed")
 	syncReady(t, h)

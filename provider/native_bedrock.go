@@ -17,7 +17,7 @@ func invokeRow() Provider {
 	p := bedrockRow(bedrock.RowAnthropic)
 	p.Endpoints, p.RowOf = []llm.Endpoint{llm.Messages, llm.BedrockCount, llm.Invoke}, nil
 	p.Rows = nil
-	p.NoModel, p.NoStream = true, true
+	p.NoModel, p.NoStream, p.Betas = true, true, "anthropic_beta"
 	p.Members = []llm.Member{{Name: "anthropic_version", Value: []byte(`"` + bedrock.Version + `"`)}}
 	return p
 }

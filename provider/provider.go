@@ -176,6 +176,9 @@ type Provider struct {
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string
+	// Betas is the member of a body that names the features of Anthropic's under test which a client asks for; "": it has
+	// none, and a header that is forwarded may name them.
+	Betas string
 	// MaxBatch is how many inputs one request for embeddings may have, 0 for any number; BatchOf says
 	// it by the model and the options of the deployment, where that differs.
 	MaxBatch int

@@ -24,11 +24,11 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// orderVendor runs batches of OpenAI's, Anthropic's and Mistral's.
+// orderVendor runs batches of OpenAI's, Anthropic's, Mistral's and Google's.
 type orderVendor struct {
 	mu     sync.Mutex // guards what follows
 	file   []byte     // that was uploaded
-	orders []string   // bodies
+	orders []string   // paths and bodies
 	shown  string     // how each batch is; "": it is refused; "gone": it is not known
 	output string
 }
@@ -49,7 +49,7 @@ func (v *orderVendor) ServeHTTP(rw http.ResponseWriter, q *http.Request) {
 			return
 		}
 		_, _ = io.WriteString(rw, `{"id":"file-in12345","object":"file","purpose":"batch","filename":"in.jsonl","bytes":1,"created_at":1}`)
-	case strings.HasSuffix(path, "/content"), strings.HasSuffix(path, "/results"):
+	case strings.HasSuffix(path, "/content"), strings.HasSuffix(path, "/results"), strings.HasSuffix(path, ":download"):
 		rw.Header().Set("Content-Type", "application/octet-stream")
 		if strings.Contains(path, "file-in") {
 			_, _ = rw.Write(v.file)
@@ -65,7 +65,7 @@ func (v *orderVendor) ServeHTTP(rw http.ResponseWriter, q *http.Request) {
 	default:
 		if q.Method == http.MethodPost {
 			b, _ := io.ReadAll(q.Body)
-			v.orders = append(v.orders, string(b))
+			v.orders = append(v.orders, path+" "+string(b))
 		}
 		_, _ = io.WriteString(rw, v.shown)
 	}
@@ -91,6 +91,14 @@ const (
 
 	inputLine  = `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"demo","max_tokens":1000,"messages":[{"role":"user","content":"hello"}]}}` + "\n"
 	outputLine = `{"id":"r1","custom_id":"a","response":{"status_code":200,"request_id":"q","body":{"model":"gpt-x-2026","choices":[],"usage":{"prompt_tokens":100,"completion_tokens":50}}},"error":null}` + "\n"
+)
+
+// A batch in Google's words.
+const (
+	googleOrder  = `{"batch":{"displayName":"n","inputConfig":{"requests":{"requests":[{"request":{"contents":[{"role":"user","parts":[{"text":"hello"}]}],"generationConfig":{"maxOutputTokens":1000}},"metadata":{"key":"a"}}]}}}}`
+	googleMade   = `{"name":"batches/abc123def456","metadata":{"state":"BATCH_STATE_PENDING"}}`
+	googleAnswer = `{"candidates":[],"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":50,"totalTokenCount":150},"modelVersion":"gpt-x"}`
+	googleDone   = `{"name":"batches/abc123def456","done":true,"metadata":{"state":"BATCH_STATE_SUCCEEDED"},"response":{"inlinedResponses":{"inlinedResponses":[{"response":` + googleAnswer + `,"metadata":{"key":"a"}}]}}}`
 )
 
 // orders is a gateway with real budgets and a real journal, in front of a vendor.
@@ -488,7 +496,7 @@ func (o *orders) claim(node string) {
 	}
 }
 
-// Batches of Anthropic's and Mistral's words are held for by what stands in the order.
+// Batches of Anthropic's, Mistral's and Google's words are held for by what stands in the order.
 func TestBatches_AheadInOtherWords(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -511,6 +519,12 @@ func TestBatches_AheadInOtherWords(t *testing.T) {
 			"/mistral/v1/files/1d1d2e2e-2/content",
 			strings.Replace(outputLine, "gpt-x-2026", "gpt-x", 1), strings.Replace(outputLine, "gpt-x-2026", "demo", 1),
 		},
+		{"gemini", "gemini", "/gemini/v1beta/models/demo:batchGenerateContent", googleOrder, googleMade, googleDone, "/gemini/v1beta/batches/abc123def456", "", googleDone},
+		{
+			"gemini, in a file", "gemini", "/gemini/v1beta/models/demo:batchGenerateContent", googleOrder, googleMade,
+			`{"name":"batches/abc123def456","done":true,"response":{"responsesFile":"files/batch-out123456"}}`,
+			"/gemini/v1beta/files/batch-out123456:download?alt=media", `{"key":"a","response":` + googleAnswer + "}\n", `{"key":"a","response":` + googleAnswer + "}\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -521,7 +535,7 @@ func TestBatches_AheadInOtherWords(t *testing.T) {
 			if w := o.do("POST", tt.path, tt.body); w.Code != 200 {
 				t.Fatalf("order: %d %s", w.Code, w.Body)
 			}
-			if sent := o.vendor.ordered(); len(sent) != 1 || !strings.Contains(sent[0], `"gpt-x"`) {
+			if sent := o.vendor.ordered(); len(sent) != 1 || !strings.Contains(sent[0], "gpt-x") {
 				t.Errorf("the provider got %s", sent)
 			}
 			if held := before - o.left(); held < 1000*2*1000/2 {
@@ -535,6 +549,38 @@ func TestBatches_AheadInOtherWords(t *testing.T) {
 			}
 			if w := o.do("GET", tt.results, ""); w.Code != 200 || w.Body.String() != tt.want {
 				t.Errorf("results: %d %s, want %s", w.Code, w.Body, tt.want)
+			}
+		})
+	}
+}
+
+// What nobody can read of an order of Google's is refused to who has a budget, and never ordered.
+func TestBatches_GooglesRefused(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		config string
+		status int
+		code   string
+	}{
+		"a file":         {`"inputConfig":{"fileName":"files/in123456"}`, 403, "batch_not_billable"},
+		"another file":   {`"input_config":{"file_name":"files/in123456"}`, 403, "batch_not_billable"},
+		"both":           {`"inputConfig":{"requests":{"requests":[{"request":{}}]}},"input_config":{"file_name":"files/in123456"}`, 400, "invalid_value"},
+		"none":           {`"displayName":"n"`, 400, "invalid_value"},
+		"no requests":    {`"inputConfig":{"requests":{"requests":[]}}`, 400, "invalid_value"},
+		"requests twice": {`"inputConfig":{"requests":{"requests":[{"request":{}}],"requests":[]}}`, 400, "invalid_value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newOrders(t, pocket)
+			o.tables.Deployments[0].Provider = "gemini"
+			o.vendor.say(googleMade, "")
+			before := o.left()
+			w := o.do("POST", "/gemini/v1beta/models/demo:batchGenerateContent", `{"batch":{`+tt.config+`}}`)
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.code) {
+				t.Errorf("got %d %s, want %d %s", w.Code, w.Body, tt.status, tt.code)
+			}
+			if n := len(o.vendor.ordered()); n != 0 || o.left() != before {
+				t.Errorf("the provider got %d orders, %d is held", n, before-o.left())
 			}
 		})
 	}

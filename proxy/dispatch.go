@@ -257,7 +257,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Plugin: d.Plugin, ID: c.id, Account: d.Account, Body: raw, Stream: c.fields.Stream,
-		HideUsage: hide, Waits: c.waits, Timeouts: timers, Link: d.Link, Header: forwarded(c, d.Provider, at),
+		HideUsage: hide, Waits: c.waits, Timeouts: timers, Link: d.Link, Header: c.betas(forwarded(c, d.Provider, at), d),
 	}
 	if at.Family() == llm.FamilyMedia {
 		c.attempt.Opaque, c.attempt.Pieces = true, pieces

@@ -186,17 +186,26 @@ func TestPassThrough_Unbillable(t *testing.T) {
 		{"Google's", "gemini", "/gemini/v1beta/models/gpt-x:batchGenerateContent", true, 403},
 		{"Vertex's", "vertex_ai", "/vertex_ai/v1/projects/p/locations/l/batchPredictionJobs", true, 403},
 		{"Anthropic's without owners", "anthropic", "/anthropic/v1/messages/batches", true, 403},
-		{"without a budget", "gemini", "/gemini/v1beta/models/gpt-x:batchGenerateContent", false, 200},
+		{"without a budget", "gemini", "/gemini/v1beta/models/gpt-x:asyncBatchEmbedContent", false, 200},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := passWire(t, tt.provider, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusOK) })
+			w := passWire(t, tt.provider, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(rw, `{"name":"batches/b1","metadata":{"state":"BATCH_STATE_PENDING"}}`)
+			})
 			if tt.budget {
 				w.keys[resource.HashSecret(goodKey)].Budgets = []resource.Terms{{USD: resource.Dollar}}
 			}
 			res, got := w.send(t.Context(), "POST", tt.path, `{"x":1}`) //nolint:bodyclose // send closes it
 			if res.StatusCode != tt.status || tt.status == 403 && !strings.Contains(got, "batch_not_billable") && !strings.Contains(got, "budget that it must") {
 				t.Errorf("got %d %s, want %d", res.StatusCode, got, tt.status)
+			}
+			if tt.status != 200 {
+				return
+			}
+			if rec := w.record(); rec.Usage.Source != llm.UsageEstimated || rec.Usage.Output != 4096 || rec.Cost == 0 {
+				t.Errorf("what is held for it is not its cost: recorded %+v", rec)
 			}
 		})
 	}

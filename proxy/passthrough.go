@@ -278,7 +278,7 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: root, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true, Link: d.Link,
-		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: pass.Headers(c.header), MaxBody: c.readAtMost(),
+		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: c.betas(pass.Headers(c.header), d), MaxBody: c.readAtMost(),
 	}
 	switch {
 	case c.form != nil:

@@ -764,6 +764,7 @@ func TestRealtime_sidesLeave(t *testing.T) {
 		t.Parallel()
 		st := newStage(t, mock.Config{}, nil)
 		k := st.open(t)
+		began := time.Now()
 		k.send(`{"type":"mock.close"}`)
 		if got := codeIn(k.await("error")); got != "upstream_closed" {
 			t.Errorf("code %q", got)
@@ -771,10 +772,41 @@ func TestRealtime_sidesLeave(t *testing.T) {
 		if over := k.closed(); over.Code != 4321 || over.Reason != "the upstream has had enough" {
 			t.Errorf("closed with %v", over)
 		}
+		t.Logf("the client knew after %s", time.Since(began))
 		if r := st.awaitRecords(t, 1)[0]; r.Cost != 0 || r.Status == 200 {
 			t.Errorf("record %+v", r)
 		}
 	})
+}
+
+// TestRealtime_clientSaysWhy: the code and the reason with which a client closes come to its provider.
+func TestRealtime_clientSaysWhy(t *testing.T) {
+	t.Parallel()
+	heard := make(chan error, 1)
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, nil)
+		if err == nil {
+			err = conn.Write(r.Context(), websocket.MessageText, []byte(`{"type":"session.created","session":{}}`))
+		}
+		for err == nil {
+			_, _, err = conn.Read(r.Context())
+		}
+		heard <- err
+	}))
+	t.Cleanup(up.Close)
+	st := newStage(t, mock.Config{}, func(st *stage) {
+		for _, d := range st.tables.Deployments {
+			d.APIBase = up.URL + "/v1"
+		}
+	})
+	k := st.open(t)
+	began := time.Now()
+	go func() { _ = k.conn.Close(4009, "lunch") }() // waits for an answer
+	var over websocket.CloseError
+	if err := <-heard; !errors.As(err, &over) || over.Code != 4009 || over.Reason != "lunch" {
+		t.Errorf("the provider's connection ended with %v", err)
+	}
+	t.Logf("the provider knew after %s", time.Since(began))
 }
 
 func TestRealtime_revoked(t *testing.T) {

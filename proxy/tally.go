@@ -27,7 +27,7 @@ type tally struct {
 // was used. A stream's is not where it always has said it. An answer that came whole is kept if it comes to that.
 func (s *Server) hear(c *Call, a *Answer) {
 	c.written, c.result.tally = nil, tally{}
-	if i, infers := c.infers(); infers && i.Later {
+	if c.later() {
 		return
 	}
 	switch c.billed().Family() {

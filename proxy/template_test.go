@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -32,15 +33,16 @@ func newCompleter(t *testing.T, usage bool) *completer {
 
 func (c *completer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		Prompt string `json:"prompt"`
-		Stream bool   `json:"stream"`
+		Prompt any  `json:"prompt"` // a text, or tokens
+		Stream bool `json:"stream"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.URL.Path != "/v1/completions" {
 		http.NotFound(w, r)
 		return
 	}
+	text, _ := in.Prompt.(string)
 	c.mu.Lock()
-	c.asked = append(c.asked, in.Prompt)
+	c.asked = append(c.asked, text)
 	c.mu.Unlock()
 	said := ""
 	if c.usage {
@@ -165,5 +167,24 @@ func TestPromptTemplate_Jinja(t *testing.T) {
 	r = templated(t, c, "hosted_vllm", &resource.PromptTemplate{Jinja: "lost"})
 	if w := r.do("POST", "/v1/chat/completions", body); w.Code != 503 || codeOf(t, w.Body.String()) != "blob_unavailable" || w.Header().Get("Retry-After") == "" {
 		t.Errorf("a template that no node gives: got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestAuthorities_Gone: a deployment whose authorities are a blob that cannot be read says so.
+func TestAuthorities_Gone(t *testing.T) {
+	t.Parallel()
+	digest := strings.Repeat("a", 64)
+	r := newRig(t)
+	d, err := egress.New(egress.Config{Blobs: func(context.Context, string) ([]byte, error) { return nil, errNoBlob }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cfg.Egress = d
+	r.tables.Deployments = []*resource.Deployment{{
+		Meta: resource.Meta{ID: "dep_1"}, Name: "d1", ModelID: "model_demo", Provider: "openai", Egress: resource.Egress{TLS: &resource.TLS{CA: digest}},
+	}}
+	w := r.do("POST", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`)
+	if w.Code != 503 || codeOf(t, w.Body.String()) != "blob_unavailable" || w.Header().Get("Retry-After") == "" {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

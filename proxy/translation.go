@@ -53,6 +53,7 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 		edits.Model = d.Name
 	}
 	host(&edits, body, d.Provider)
+	c.hostBetas(&edits, body, d)
 	c.unkept(&edits, body, d.Provider.Stores(at))
 	return llm.Rewrite(body, fields, edits), hide, nil
 }

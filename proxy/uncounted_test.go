@@ -290,3 +290,26 @@ func TestUncounted_Embeddings(t *testing.T) {
 		}
 	}
 }
+
+// TestUncounted_Prompts: likewise the prompts of completions, also where the model's tokenizer cannot be had.
+func TestUncounted_Prompts(t *testing.T) {
+	t.Parallel()
+	for prompt, want := range map[string]int64{`"say hello"`: 9, `["say","hello"]`: 8, `[10,20,30]`: 3, `[[100,200,300],[400]]`: 4} {
+		for _, lettered := range [...]bool{true, false} {
+			if !lettered && strings.Contains(prompt, "say") {
+				continue // is estimated
+			}
+			c := newCompleter(t, false)
+			r := templated(t, c, "text-completion-openai", nil)
+			if lettered {
+				r.lettered()
+			}
+			if got := r.do("POST", "/v1/completions", `{"model":"demo","prompt":`+prompt+`}`); got.Code != 200 {
+				t.Fatalf("got %d %s", got.Code, got.Body)
+			}
+			if u := r.journal.settled[0].Usage; u.Input != want || u.Source != llm.UsageEstimated {
+				t.Errorf("%s: used %+v, want %d", prompt, u, want)
+			}
+		}
+	}
+}

@@ -28,6 +28,14 @@ func (c *Call) infers() (pass.Inference, bool) {
 	return pass.InferenceAt(c.rest)
 }
 
+// later says that what a call in a provider's own words is answered tells only that the work has begun.
+func (c *Call) later() bool {
+	if i, infers := c.infers(); infers {
+		return i.Later
+	}
+	return c.route.prefix != nil && c.configured == nil && c.method == http.MethodPost && pass.BatchAt(c.rest) != pass.NoBatch
+}
+
 // uploads says that a call in a provider's own words is about files, which are no prompts.
 func (c *Call) uploads() bool {
 	_, infers := c.infers()
@@ -121,11 +129,11 @@ const ages = 365 * 24 * time.Hour
 // waited is how long the provider had to make what nobody has read: as long as it takes for all that is held,
 // where only that will do.
 func (s *Server) waited(c *Call) time.Duration {
-	i, infers := c.infers()
+	_, infers := c.infers()
 	switch {
 	case c.route.prefix == nil:
 		return s.now().Sub(c.result.dialled)
-	case c.result.raw && c.asksModel(), infers && i.Later:
+	case c.result.raw && c.asksModel(), c.later():
 		return ages
 	case infers:
 		return s.now().Sub(c.result.dialled)
@@ -146,7 +154,7 @@ func (c *Call) generated() int64 {
 	if c.result.text > 0 || c.result.raw {
 		return c.result.text
 	}
-	if i, infers := c.infers(); infers && i.Later {
+	if c.later() {
 		return 0
 	}
 	if c.route.endpoint == llm.Invoke || c.route.prefix != nil && c.asksModel() {

@@ -24,6 +24,9 @@ const (
 // are told of its requests, and never of what was said.
 const NoCallbacks = "none"
 
+// KeyCallback begins the names of callbacks that were made for one key. They end with the last key that chooses them.
+const KeyCallback = "key:"
+
 // WithoutCallback stands before the name of a callback, or of a plugin, that a request does without.
 const WithoutCallback = "-"
 

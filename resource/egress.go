@@ -16,6 +16,9 @@ import (
 // Direct is the URL of a proxy that is none: it stops an outer one from being asked.
 const Direct = "direct"
 
+// settingProviderProxies names the setting of proxies by provider.
+const settingProviderProxies = "provider_proxies"
+
 // The secrets of credentials and deployments that egress takes.
 const (
 	SecretProxyPassword = "proxy_password" // of the user in the proxy's URL
@@ -26,6 +29,16 @@ const (
 type Egress struct {
 	Proxy *Proxy `json:"proxy,omitempty"` // nil: the credential's, the provider's, the node's
 	TLS   *TLS   `json:"tls,omitempty"`   // nil: the credential's, else the system's authorities
+}
+
+// Blobs visits the digests of the blobs that the way names, by their fields.
+func (e *Egress) Blobs(visit func(field, digest string) bool) {
+	if p := e.Proxy; p != nil && ValidDigest(p.CA) && !visit("proxy.ca", p.CA) {
+		return
+	}
+	if t := e.TLS; t != nil && ValidDigest(t.CA) {
+		visit("tls.ca", t.CA)
+	}
 }
 
 // check checks the way; secrets are those of its record.
@@ -45,13 +58,16 @@ func (e *Egress) check(secrets map[string]*Sealed) error {
 type Proxy struct {
 	URL     string `json:"url,omitempty"`      // http, https or socks5://[user@]host[:port], or Direct
 	NoProxy string `json:"no_proxy,omitempty"` // hosts, .domains, addresses and CIDR ranges that are reached directly, with commas
+	// CA is PEM of the authorities by which the certificate of an https proxy is judged, or the digest of a blob that has it;
+	// empty: the system's.
+	CA string `json:"ca,omitempty"`
 }
 
 // Validate checks the proxy, which stands in the field.
 func (p *Proxy) Validate(field string) error {
 	if p.URL == Direct {
-		if p.NoProxy != "" {
-			return invalidf(field+".no_proxy", "says nothing where url is direct")
+		if p.NoProxy != "" || p.CA != "" {
+			return invalidf(field+".url", "is direct, beside which no_proxy and ca say nothing")
 		}
 		return nil
 	}
@@ -65,6 +81,12 @@ func (p *Proxy) Validate(field string) error {
 	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return invalidf(field+".url", "has a path, a query or a fragment")
 	}
+	if p.CA != "" && u.Scheme != "https" {
+		return invalidf(field+".ca", "says nothing where url is not https")
+	}
+	if err := validAuthorities(field+".ca", p.CA); err != nil {
+		return err
+	}
 	for entry := range strings.SplitSeq(p.NoProxy, ",") {
 		entry = strings.TrimSpace(entry)
 		if _, err := netip.ParsePrefix(entry); strings.Contains(entry, "/") && err != nil || strings.ContainsAny(entry, " \t\r\n@") {
@@ -76,7 +98,7 @@ func (p *Proxy) Validate(field string) error {
 
 // TLS is how a provider's certificate is judged, and what is shown to it.
 type TLS struct {
-	CA          string `json:"ca,omitempty"`          // PEM of the authorities that are trusted instead of the system's
+	CA          string `json:"ca,omitempty"`          // PEM of the authorities that are trusted instead of the system's, or the digest of a blob that has it
 	ServerName  string `json:"server_name,omitempty"` // that is asked for and that the certificate must have; default: the host
 	Certificate string `json:"certificate,omitempty"` // PEM of the client certificate; its key is the secret tls_key
 	// InsecureSkipVerify takes any certificate. It needs the setting allow_insecure_tls.
@@ -87,10 +109,10 @@ type TLS struct {
 const maxPEM = 256 << 10
 
 func (t *TLS) validate(secrets map[string]*Sealed) error {
-	if err := validPEM("tls.ca", t.CA); err != nil {
+	if err := validAuthorities("tls.ca", t.CA); err != nil {
 		return err
 	}
-	if err := validPEM("tls.certificate", t.Certificate); err != nil {
+	if err := ValidCertificates("tls.certificate", t.Certificate); err != nil {
 		return err
 	}
 	if t.CA != "" && t.InsecureSkipVerify {
@@ -105,8 +127,19 @@ func (t *TLS) validate(secrets map[string]*Sealed) error {
 	return nil
 }
 
-// validPEM allows certificates alone.
-func validPEM(field, text string) error {
+// validAuthorities allows certificates in PEM, and the digest of a blob.
+func validAuthorities(field, text string) error {
+	switch {
+	case text == "" || ValidDigest(text):
+		return nil
+	case !strings.Contains(text, "-----BEGIN "):
+		return invalidf(field, `is neither PEM nor the digest of a blob; in a file, write file("PATH") or blob("PATH")`)
+	}
+	return ValidCertificates(field, text)
+}
+
+// ValidCertificates allows certificates in PEM alone; what is wrong is told of the field.
+func ValidCertificates(field, text string) error {
 	if len(text) > maxPEM {
 		return invalidf(field, "is longer than %d bytes", maxPEM)
 	}

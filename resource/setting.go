@@ -383,7 +383,7 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.OwnerDays }, 0, 3660, 1),
 	},
 	{
-		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
+		settingProviderProxies, "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
 	},
 	{
 		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server, and links in mails lead there", readPublicURL,
@@ -502,6 +502,24 @@ func (s *Setting) Validate() error {
 		return check("value", s.Value)
 	}
 	return nil
+}
+
+// Blobs are the digests of the blobs that the value names.
+func (s *Setting) Blobs() (digests []string) {
+	if s.ID != SettingAlerts && s.ID != settingProviderProxies {
+		return nil
+	}
+	var into Settings
+	if into.Set(s.ID, s.Value) != nil {
+		return nil
+	}
+	for i := range into.Alerts.Channels {
+		digests = append(digests, into.Alerts.Channels[i].CA)
+	}
+	for _, name := range sortedKeys(into.ProviderProxies) {
+		digests = append(digests, into.ProviderProxies[name].CA)
+	}
+	return slices.DeleteFunc(digests, func(text string) bool { return !ValidDigest(text) })
 }
 
 // Set reads one named value into s. It returns an *Invalid for an unknown name or value.

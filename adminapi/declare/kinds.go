@@ -128,6 +128,9 @@ func (p *planner) credentials(d *File) error {
 		fill := func() (err error) {
 			var old *resource.Sealed
 			var oldNamed map[string]*resource.Sealed
+			if err := records.CheckWay(&r.Egress, p.cfg.Files); err != nil && !errors.Is(err, modelfile.ErrUnread) {
+				return err
+			}
 			key, named := Secret{Text: d.Credentials[i].APIKey, Sealed: d.Credentials[i].Sealed}, d.Credentials[i].Secrets
 			if ok {
 				old, oldNamed = now.APIKey, now.Secrets

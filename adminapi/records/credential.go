@@ -20,6 +20,9 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 			if err := rs.checkInsecure(&next.Egress); err != nil {
 				return err
 			}
+			if err := CheckWay(&next.Egress, rs.cfg.Files); err != nil {
+				return err
+			}
 			if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
 				return CheckMove(AddressOfCredential(now), AddressOfCredential(next))
 			}

@@ -35,7 +35,15 @@ func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deploym
 	}
 }
 
-// CheckFiles checks the provider, the prompt template and the tokenizer of a deployment; read may be nil.
+// CheckWay checks the authorities of a credential; read may be nil.
+func CheckWay(e *resource.Egress, read func(digest string) ([]byte, error)) error {
+	if read == nil {
+		return nil
+	}
+	return modelfile.CheckWay(e, read)
+}
+
+// CheckFiles checks the provider of a deployment and the files that it names; read may be nil.
 func CheckFiles(d *resource.Deployment, read func(digest string) ([]byte, error)) error {
 	if read == nil {
 		return nil

@@ -43,6 +43,7 @@ type nodeBlock struct {
 type nodeProxyBlock struct {
 	URL      string `hcl:"url"`
 	NoProxy  string `hcl:"no_proxy,optional"`
+	CA       string `hcl:"ca,optional"`
 	Password string `hcl:"password,optional"`
 }
 

@@ -52,7 +52,7 @@ func (b *nodeBlock) node() (*config.Node, error) {
 	setInt(&n.DiskReserveMB, b.DiskReserveMB)
 	n.ProxyFromEnvironment, n.Sealed = b.ProxyFromEnvironment, b.Sealed
 	if p := b.Proxy; p != nil {
-		n.Proxy, n.ProxyPassword = &resource.Proxy{URL: p.URL, NoProxy: p.NoProxy}, config.Secret(p.Password)
+		n.Proxy, n.ProxyPassword = &resource.Proxy{URL: p.URL, NoProxy: p.NoProxy, CA: p.CA}, config.Secret(p.Password)
 	}
 	n.Fill()
 	return n, errors.Join(b.problems(n)...)

@@ -34,6 +34,9 @@ func TestParse_Egress(t *testing.T) {
 		{`proxy = { url = "http://u:p@px:3128" }`, "proxy_password"},
 		{`proxy = { url = "http://px:3128", no_proxy = "10.0.0.0/99" }`, "proxy.no_proxy"},
 		{`proxy = { address = "http://px:3128" }`, "address"},
+		{`proxy = { url = "http://px:3128", ca = "nonsense" }`, "proxy.ca"},
+		{`proxy = { url = "https://px:3128", ca = "nonsense" }`, "nor the digest of a blob"},
+		{`proxy = { url = "direct", ca = "nonsense" }`, "proxy.url"},
 		{`tls = { ca = "nonsense" }`, "tls.ca"},
 		{`first_token_timeout_ms = -1`, "first_token_timeout_ms"},
 	} {

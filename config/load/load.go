@@ -74,7 +74,7 @@ func read(s *config.Source, src []byte) (*config.File, error) {
 	return f, checkFiles(f)
 }
 
-// checkFiles checks the files that deployments name with blob(PATH): a cluster has them only when they
+// checkFiles checks the files that deployments and credentials name with blob(PATH): a cluster has them only when they
 // have been uploaded.
 func checkFiles(f *config.File) error {
 	read := func(digest string) ([]byte, error) {
@@ -84,6 +84,12 @@ func checkFiles(f *config.File) error {
 			}
 		}
 		return nil, fs.ErrNotExist // uploaded before: the cluster checks it
+	}
+	for i := range f.Resources.Credentials {
+		c := &f.Resources.Credentials[i]
+		if err := modelfile.CheckWay(&c.Resource.Egress, read); err != nil && !errors.Is(err, modelfile.ErrUnread) {
+			return fmt.Errorf("%s: credential %s: %w", c.Position, c.Resource.Name, err)
+		}
 	}
 	for _, m := range f.Resources.Models {
 		for i := range m.Deployments {

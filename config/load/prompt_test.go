@@ -72,6 +72,7 @@ model "m" {
 		{fmt.Sprintf(dep, `prompt_template = { bos_token = "x" }`), "roles or jinja"},
 		{fmt.Sprintf(dep, `prompt_template = { roles = { robot = {} } }`), "robot"},
 		{fmt.Sprintf(dep, `prompt_template = { jinja = blob("wrong.jinja") }`), "line 3"},
+		{fmt.Sprintf(dep, `tls = { ca = blob("wrong.jinja") }`), "tls.ca"},
 		{fmt.Sprintf(dep, `metadata = { custom_tokenizer = "org/model" }`), `no encoding "org/model"`},
 		{fmt.Sprintf(dep, `metadata = { custom_tokenizer = { blob = blob("wrong.jinja") } }`), "tokenizer.json"},
 	} {

@@ -3,6 +3,7 @@
 package relation
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/store"
@@ -87,6 +88,11 @@ func Of(r resource.Record) []Reference {
 		add(store.Projects, r.ProjectID, "project_id")
 		unseen(store.Users, r.UserID, "user_id") // a label, until somebody makes the user's record
 		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
+		for _, name := range r.Callbacks {
+			if strings.HasPrefix(name, resource.KeyCallback) {
+				unseen(store.Callbacks, name, "callbacks") // which ends with it
+			}
+		}
 	case *resource.Organization:
 		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
 	case *resource.Team:
@@ -123,12 +129,21 @@ func Of(r resource.Record) []Reference {
 // blobsOf are the blobs that a record names, which may be gone. Those of plugins say so themselves.
 func blobsOf(r resource.Record) (refs []Reference) {
 	add := func(digest, field string) {
-		if resource.ValidDigest(digest) { // a document may be a URL
+		named := slices.ContainsFunc(refs, func(r Reference) bool { return r.ID == digest })
+		if resource.ValidDigest(digest) && !named { // a document may be a URL
 			refs = append(refs, Reference{To: store.Blobs, ID: digest, Field: field, Unseen: true})
 		}
 	}
+	way := func(e *resource.Egress) {
+		for field, digest := range e.Blobs {
+			add(digest, field)
+		}
+	}
 	switch r := r.(type) {
+	case *resource.Credential:
+		way(&r.Egress)
 	case *resource.Deployment:
+		way(&r.Egress)
 		if t := r.PromptTemplate; t != nil {
 			add(t.Jinja, "prompt_template.jinja")
 		}
@@ -137,6 +152,10 @@ func blobsOf(r resource.Record) (refs []Reference) {
 		}
 	case *resource.MCPServer:
 		add(r.Spec, "spec")
+	case *resource.Setting:
+		for _, digest := range r.Blobs() {
+			add(digest, "value")
+		}
 	}
 	return refs
 }

@@ -240,6 +240,81 @@ func TestQueue_Slow(t *testing.T) {
 	}
 }
 
+// closing is a sink that is closed for a while, and counts.
+type closing struct {
+	mu     sync.Mutex
+	open   bool
+	next   uint64 // position that it waits for
+	strays int    // others that came
+}
+
+func (*closing) Configure(context.Context, callback.Settings) (callback.Description, error) {
+	return callback.Description{}, nil
+}
+
+func (s *closing) Deliver(_ context.Context, rs []callback.Record) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return 0, errors.New("sink is down")
+	}
+	for _, r := range rs {
+		if r.Position != s.next {
+			s.strays++
+		}
+		s.next = r.Position + 1
+	}
+	return len(rs), nil
+}
+
+func (s *closing) seen() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
+// A sink that is down for an hour is told of all that was finished meanwhile, each once and in order, within a minute, though the
+// node has started anew again and again.
+func TestQueue_AnHourDown(t *testing.T) {
+	t.Parallel()
+	const hour = 3600
+	rate := uint64(50)
+	if os.Getenv("CONCLAVE_FULL") != "" {
+		rate = 500
+	}
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		j, s := &journal{}, &closing{}
+		start := func() *callback.Queue {
+			q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: j, Batch: 1000, Start: j.end})
+			q.Set(s, callback.Description{})
+			return q
+		}
+		q := start()
+		for second := range hour {
+			j.add(rate)
+			q.Wake()
+			time.Sleep(time.Second)
+			if second%600 == 599 {
+				q.Close()
+				q = start()
+			}
+		}
+		if s.seen() != 0 || q.Failing() == "" {
+			t.Errorf("while it is down it has %d, and fails with %q", s.seen(), q.Failing())
+		}
+		s.mu.Lock()
+		s.open = true
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		q.Close()
+		if s.seen() != hour*rate || s.strays != 0 || q.Mark() != hour*rate {
+			t.Errorf("it has %d of %d, %d out of order; the mark is %d", s.seen(), hour*rate, s.strays, q.Mark())
+		}
+	})
+}
+
 // A plugin that lets deliveries pass their deadline is known; one that answers in time that its sink is down is none.
 func TestQueue_Unanswered(t *testing.T) {
 	t.Parallel()

@@ -1,5 +1,6 @@
-// Package modelfile checks, when a deployment is written, its provider and the files that say how its model reads: the
-// chat template in Jinja, and the tokenizer. What is wrong there would else show at the first request.
+// Package modelfile checks, when a deployment is written, its provider and the files that it names: how its model reads, which
+// the chat template in Jinja and the tokenizer say, and the authorities of its way. What is wrong there would else show at the
+// first request.
 package modelfile
 
 import (
@@ -26,7 +27,24 @@ func Check(d *resource.Deployment, read func(digest string) ([]byte, error)) err
 	if err := checkTemplate(d, read); err != nil {
 		return err
 	}
-	return checkTokenizer(d, read)
+	if err := checkTokenizer(d, read); err != nil {
+		return err
+	}
+	return CheckWay(&d.Egress, read)
+}
+
+// CheckWay checks the authorities that a way names by their digests, with errors as those of Check.
+func CheckWay(e *resource.Egress, read func(digest string) ([]byte, error)) error {
+	for field, digest := range e.Blobs {
+		body, err := read(digest)
+		if err != nil {
+			return unread(field, err)
+		}
+		if err := resource.ValidCertificates(field, string(body)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkProvider refuses a provider that is not in the table, and names those whose names are like it.

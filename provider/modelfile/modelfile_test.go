@@ -2,7 +2,9 @@ package modelfile_test
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -17,6 +19,10 @@ func TestCheck(t *testing.T) {
 		name("a"): "{{ messages[0].content }}", name("b"): "ok\n{% if %}",
 		name("c"): `{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}`, name("d"): `{"model":{"type":"WordLevel","vocab":{"a":0}}}`,
 	}
+	srv := httptest.NewUnstartedServer(nil)
+	srv.StartTLS()
+	srv.Close()
+	files[name("f")] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
 	read := func(digest string) ([]byte, error) {
 		if b, ok := files[digest]; ok {
 			return []byte(b), nil
@@ -44,6 +50,9 @@ func TestCheck(t *testing.T) {
 		{"a file of another kind", resource.Deployment{Metadata: json.RawMessage(`{"custom_tokenizer":{"blob":"` + name("d") + `"}}`)}, "metadata.custom_tokenizer.blob", "WordLevel"},
 		{"a file that is gone", resource.Deployment{Metadata: json.RawMessage(`{"custom_tokenizer":{"blob":"` + name("e") + `"}}`)}, "metadata.custom_tokenizer.blob", "gone"},
 		{"no digest", resource.Deployment{Metadata: json.RawMessage(`{"custom_tokenizer":{"blob":"x"}}`)}, "metadata.custom_tokenizer.blob", "digest"},
+		{"authorities", resource.Deployment{Egress: resource.Egress{TLS: &resource.TLS{CA: name("f")}}}, "", ""},
+		{"authorities that are none", resource.Deployment{Egress: resource.Egress{TLS: &resource.TLS{CA: name("a")}}}, "tls.ca", "block 1"},
+		{"a proxy's authorities that are gone", resource.Deployment{Egress: resource.Egress{Proxy: &resource.Proxy{URL: "https://px", CA: name("e")}}}, "proxy.ca", "gone"},
 		{"no object", resource.Deployment{Metadata: json.RawMessage(`{"custom_tokenizer":5}`)}, "metadata.custom_tokenizer", "neither"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -128,13 +128,14 @@ type reader struct {
 	line     int                 // that is read
 }
 
-// said is the body of an order, in the words of OpenAI, Anthropic and Mistral.
+// said is the body of an order, in the words of OpenAI, Anthropic, Mistral and Google.
 type said struct {
 	File     string            `json:"input_file_id"`
 	Files    []string          `json:"input_files"`
 	Endpoint string            `json:"endpoint"`
 	Model    string            `json:"model"`
 	Requests []json.RawMessage `json:"requests"`
+	Batch    json.RawMessage   `json:"batch"` // Google's
 }
 
 func (in *reader) read(ctx context.Context) error {
@@ -145,6 +146,14 @@ func (in *reader) read(ctx context.Context) error {
 	in.endpoint, in.model = llm.Messages, b.Model
 	if i, ok := pass.InferenceAt(strings.TrimPrefix(b.Endpoint, "/")); ok {
 		in.endpoint = i.At
+	}
+	if b.Batch != nil {
+		in.endpoint, in.model = llm.GenerateContent, in.of.Model.Name
+		requests, err := googles(b.Batch)
+		if err != nil {
+			return err
+		}
+		b.Requests = requests
 	}
 	for _, raw := range b.Requests {
 		if err := in.add(raw); err != nil {
@@ -160,6 +169,45 @@ func (in *reader) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// googles are the requests of an order in Google's words, of which nobody reads those in a file: Google shows that to nobody.
+func googles(batch []byte) ([]json.RawMessage, error) {
+	var b struct {
+		Config json.RawMessage `json:"inputConfig"`
+		Snake  json.RawMessage `json:"input_config"`
+	}
+	var config struct {
+		Requests json.RawMessage `json:"requests"`
+		File     string          `json:"fileName"`
+		Snake    string          `json:"file_name"`
+	}
+	var list struct {
+		Requests []json.RawMessage `json:"requests"`
+	}
+	err := unmarshalOnce(batch, &b)
+	if err == nil && (b.Config == nil) == (b.Snake == nil) {
+		err = errors.New("it has no inputConfig, or two")
+	}
+	if err == nil {
+		err = unmarshalOnce(append(b.Config, b.Snake...), &config)
+	}
+	if err == nil && config.File+config.Snake != "" {
+		return nil, &llm.Error{
+			Kind: llm.Forbidden, Code: "batch_not_billable", NoRetry: true,
+			Message: "Nobody can read the requests in a file at Google, and there is a budget that must hold what they may cost. Give them in the order, or POST /v1/batches of a file of the gateway's.",
+		}
+	}
+	if err == nil {
+		err = unmarshalOnce(config.Requests, &list)
+	}
+	if err == nil && len(list.Requests) == 0 {
+		err = errors.New("it has no requests")
+	}
+	if err != nil {
+		return nil, &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "batch", Message: "The request orders no batch that can be read: " + err.Error() + ".", Err: err}
+	}
+	return list.Requests, nil
 }
 
 // file reads the lines of a file that the provider keeps.
@@ -196,23 +244,27 @@ func (in *reader) file(ctx context.Context, id string) error {
 func (in *reader) add(raw []byte) error {
 	in.line++
 	var l struct {
-		Body   json.RawMessage `json:"body"`
-		Params json.RawMessage `json:"params"`
+		Body    json.RawMessage `json:"body"`
+		Params  json.RawMessage `json:"params"`
+		Request json.RawMessage `json:"request"`
 	}
 	if err := unmarshalOnce(raw, &l); err != nil {
 		return in.bad(err)
 	}
-	body := l.Body
-	if body == nil {
-		body = l.Params
-	} else if l.Params != nil {
-		return in.bad(errors.New("it has a body and params"))
+	var body json.RawMessage
+	for _, b := range []json.RawMessage{l.Body, l.Params, l.Request} {
+		if b != nil && body != nil {
+			return in.bad(errors.New("it has two of body, params and request"))
+		}
+		if b != nil {
+			body = b
+		}
 	}
 	f, err := llm.Peek(body)
 	if err != nil {
 		return in.bad(err)
 	}
-	if f.Model == "" {
+	if f.Model == "" || l.Request != nil { // at Google the path says who answers
 		f.Model = in.model
 	}
 	f.Service, f.Fallbacks, f.NoFallbacks = llm.ServiceBatch, nil, true

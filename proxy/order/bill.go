@@ -2,6 +2,7 @@ package order
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ func (p Place) File(id string) (path, query string) {
 
 // Results is the path of what a batch has made, and the query.
 func (p Place) Results(d *Due) (path, query string) {
+	if d.Media {
+		return strings.TrimSuffix(string(p), batches) + "files/" + url.PathEscape(d.File) + ":download", "alt=media"
+	}
 	if d.File != "" {
 		return p.File(d.File)
 	}
@@ -46,6 +50,9 @@ type Due struct {
 	ID   string
 	File string // of its output; "": it has none
 	None bool   // it has made nothing
+	// Lines are those of its output, where the answer that tells of it has them, and Media says that File is one of Google's.
+	Lines []json.RawMessage
+	Media bool
 }
 
 // Dues reads those out of an answer of a provider's: one batch, or a page of them.
@@ -66,6 +73,7 @@ func Dues(answer []byte) (all []Due) {
 	if json.Unmarshal(answer, &page) != nil {
 		return nil
 	}
+	all = operations(answer)
 	for _, b := range append(page.Data, page.shown) {
 		switch {
 		case b.Object == "batch" && over(b.Status):
@@ -76,6 +84,47 @@ func Dues(answer []byte) (all []Due) {
 		}
 	}
 	return all
+}
+
+// operation is a batch in Google's words.
+type operation struct {
+	Name     string `json:"name"`
+	Done     bool   `json:"done"`
+	Response struct {
+		File   string `json:"responsesFile"`
+		Inline struct {
+			Lines []json.RawMessage `json:"inlinedResponses"`
+		} `json:"inlinedResponses"`
+	} `json:"response"`
+}
+
+// operations are the batches of Google's that an answer tells of and that are over.
+func operations(answer []byte) (all []Due) {
+	var page struct {
+		operation
+		Operations []operation `json:"operations"`
+	}
+	if json.Unmarshal(answer, &page) != nil {
+		return nil // in other words
+	}
+	for _, op := range append(page.Operations, page.operation) {
+		if due, ok := op.due(); ok {
+			all = append(all, due)
+		}
+	}
+	return all
+}
+
+// due is the batch, if it is one that is over.
+func (o *operation) due() (d Due, ok bool) {
+	id, ok := strings.CutPrefix(o.Name, "batches/")
+	if !ok || !o.Done {
+		return d, false
+	}
+	d = Due{ID: id, File: strings.TrimPrefix(o.Response.File, "files/"), Lines: o.Response.Inline.Lines}
+	d.Media = d.File != ""
+	d.None = !d.Media && len(d.Lines) == 0
+	return d, true
 }
 
 // over says whether a status is one that does not change any more. What was made before is paid, too.
@@ -123,35 +172,42 @@ func (b *Bills) Add(line []byte) {
 	}
 }
 
-// used is what a line has used, of OpenAI's or of Anthropic's.
+// used is what a line has used, of OpenAI's, of Anthropic's or of Google's.
 func used(line []byte) (model string, u llm.Usage, ok bool) {
 	var l struct {
-		Response struct {
-			Status int             `json:"status_code"`
-			Body   json.RawMessage `json:"body"`
-		} `json:"response"`
-		Result struct {
+		Response json.RawMessage `json:"response"`
+		Result   struct {
 			Message json.RawMessage `json:"message"`
 		} `json:"result"`
 	}
-	if json.Unmarshal(line, &l) != nil {
+	var r struct {
+		Status int             `json:"status_code"`
+		Body   json.RawMessage `json:"body"`
+	}
+	if json.Unmarshal(line, &l) != nil || l.Response != nil && json.Unmarshal(l.Response, &r) != nil {
 		return "", u, false
 	}
 	body := l.Result.Message
-	if body != nil {
+	switch {
+	case body != nil:
 		u, ok = llm.ReadUsage(llm.DialectAnthropic, body)
-	} else if body = l.Response.Body; l.Response.Status == 200 {
-		r, err := llm.Read(body)
-		u, ok = r.Usage, err == nil && r.HasUsage
+	case r.Status == http.StatusOK:
+		body = r.Body
+		read, err := llm.Read(body)
+		u, ok = read.Usage, err == nil && read.HasUsage
+	case r.Status == 0 && l.Response != nil:
+		body = l.Response
+		u, ok = llm.ReadUsage(llm.DialectGemini, body)
 	}
 	if !ok {
 		return "", u, false
 	}
 	var said struct {
-		Model string `json:"model"`
+		Model   string `json:"model"`
+		Version string `json:"modelVersion"` // Google's
 	}
 	_ = json.Unmarshal(body, &said) // its syntax is read
-	return said.Model, u, true
+	return said.Model + said.Version, u, true
 }
 
 // add adds the tokens of a line.

@@ -231,7 +231,10 @@ func (b *biller) book(ctx context.Context, due *Due, deployment string) error {
 		return nil
 	}
 	bills := Bills{Price: b.prices(a.Order, &t)}
-	if !due.None {
+	for _, line := range due.Lines {
+		bills.Add(line)
+	}
+	if !due.None && due.Lines == nil {
 		path, query := b.Place.Results(due)
 		if err := b.fetchLines(ctx, b.View, &t, path, query, bills.Add); err != nil {
 			return fmt.Errorf("read the batch's output: %w", err)

@@ -2,6 +2,7 @@ package order_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -32,6 +33,8 @@ func TestBills(t *testing.T) {
 not JSON
 {"custom_id":"d","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":1,"output_tokens":1}}}}
 {"custom_id":"e","response":{"status_code":200,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}
+{"key":"g","response":{"candidates":[],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":5,"totalTokenCount":9},"modelVersion":"gemini"}}
+{"key":"h","error":{"code":3}}
 {"custom_id":"f","response":{"status_code":500,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}`)
 	bill := func(model string, n int64, cost resource.Money, u llm.Usage) order.Bill {
 		u.Source, u.Service = llm.UsageProvider, llm.ServiceBatch
@@ -39,6 +42,7 @@ not JSON
 	}
 	want := []order.Bill{
 		bill("claude-1", 2, 11, llm.Usage{Input: 11, Output: 6, CacheRead: 2}), bill("claude-2", 1, 1, llm.Usage{Input: 1, Output: 1}), bill("gpt", 1, 3, llm.Usage{Input: 3, Output: 4}),
+		bill("gemini", 1, 4, llm.Usage{Input: 4, Output: 5}),
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -50,6 +54,11 @@ func TestDues(t *testing.T) {
 	got := order.Dues([]byte(`{"data":[{"id":"msgbatch_1","type":"message_batch","processing_status":"ended"},{"id":"msgbatch_2","type":"message_batch","processing_status":"in_progress"},
 		{"id":"batch_1","object":"batch","status":"completed","output_file_id":"file-1"},{"id":"batch_2","object":"batch","status":"failed"},{"id":"batch_3","object":"batch","status":"cancelling"},
 		{"id":"0c0f","object":"batch","status":"SUCCESS","output_file":"1d1d"},{"id":"0c10","object":"batch","status":"RUNNING"}]}`))
+	googles := []order.Due{{ID: "b1", Lines: []json.RawMessage{[]byte(`{"a":1}`)}}, {ID: "b2", File: "f", Media: true}, {ID: "b3", None: true}}
+	if d := cmp.Diff(googles, order.Dues([]byte(`{"operations":[{"name":"batches/b1","done":true,"response":{"inlinedResponses":{"inlinedResponses":[{"a":1}]}}},{"name":"batches/b2","done":true,"response":{"responsesFile":"files/f"}},
+		{"name":"batches/b3","done":true,"error":{"code":1}},{"name":"batches/b4","metadata":{}},{"name":"models/veo/operations/o","done":true,"response":{}}]}`))); d != "" {
+		t.Error(d)
+	}
 	want := []order.Due{{ID: "msgbatch_1"}, {ID: "batch_1", File: "file-1"}, {ID: "batch_2", None: true}, {ID: "0c0f", File: "1d1d"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -66,6 +75,7 @@ func TestPlace(t *testing.T) {
 		{"batches", order.Due{ID: "b/1", File: "f"}, "batches/b%2F1", "files/f/content"},
 		{"openai/batches?api-version=1", order.Due{ID: "b", File: "f"}, "openai/batches/b?api-version=1", "openai/files/f/content?api-version=1"},
 		{"v1/messages/batches", order.Due{ID: "b"}, "v1/messages/batches/b", "v1/messages/batches/b/results"},
+		{"v1beta/batches", order.Due{ID: "b", File: "f", Media: true}, "v1beta/batches/b", "v1beta/files/f:download?alt=media"},
 		{"v1/batch/jobs", order.Due{ID: "b", File: "f"}, "v1/batch/jobs/b", "v1/files/f/content"},
 	} {
 		join := func(path, query string) string { return strings.TrimSuffix(path+"?"+query, "?") }

@@ -166,15 +166,27 @@ func BatchAt(rest string) Batch {
 		return BatchResults
 	}
 	last = last[strings.LastIndexByte(last, '/')+1:]
-	if strings.HasSuffix(last, ":batchGenerateContent") || strings.HasSuffix(last, ":asyncBatchEmbedContent") {
+	switch {
+	case strings.HasSuffix(last, verbBatch):
+		return BatchResults
+	case strings.HasSuffix(last, ":asyncBatchEmbedContent"):
 		return BatchUnread
 	}
 	return batches[last]
 }
 
+// verbBatch is behind the model in the path at which a batch of Google's is ordered.
+const verbBatch = ":batchGenerateContent"
+
 // Batches is the beginning of a path that leads to batches whose results pass here, up to where they are: "v1/batches".
 // false: the path leads elsewhere.
 func Batches(rest string) (at string, ok bool) {
+	segments := strings.Split(strings.TrimSuffix(rest, "/"), "/")
+	if n := len(segments); n >= 2 { // Google's are ordered elsewhere: at the model
+		if last, err := url.PathUnescape(segments[n-1]); err == nil && strings.HasSuffix(last, verbBatch) {
+			return strings.Join(append(segments[:n-2], "batches"), "/"), true
+		}
+	}
 	for _, folder := range []string{"batches", "batch/jobs"} {
 		if i := strings.Index("/"+rest+"/", "/"+folder+"/"); i >= 0 {
 			return rest[:i+len(folder)], true

@@ -43,7 +43,7 @@ func TestBatchAt(t *testing.T) {
 	t.Parallel()
 	for rest, want := range map[string]pass.Batch{
 		"v1/messages/batches": pass.BatchResults, "v1/batches/": pass.BatchResults, "v1/messages/batches/b/cancel": pass.NoBatch, "v1/messages/batches/b": pass.NoBatch,
-		"v1beta/models/m:batchGenerateContent": pass.BatchUnread, "v1/projects/p/locations/l/batchPredictionJobs": pass.BatchUnread, "async%2Dinvoke": pass.BatchUnread,
+		"v1beta/models/m:batchGenerateContent": pass.BatchResults, "v1beta/models/m%3AbatchGenerateContent/": pass.BatchResults, "v1beta/models/m:asyncBatchEmbedContent": pass.BatchUnread, "v1/projects/p/locations/l/batchPredictionJobs": pass.BatchUnread, "async%2Dinvoke": pass.BatchUnread,
 		"v1/evals": pass.NoBatch, "%zz": pass.NoBatch, "v1/batch/jobs": pass.BatchResults, "v1/batch/jobs/j/cancel": pass.NoBatch, "v1/jobs": pass.NoBatch,
 	} {
 		if got := pass.BatchAt(rest); got != want {
@@ -52,6 +52,7 @@ func TestBatchAt(t *testing.T) {
 	}
 	for rest, want := range map[string]string{
 		"batches": "batches", "v1/messages/batches/b/results": "v1/messages/batches", "v1/batch/jobs/j": "v1/batch/jobs", "v1/mybatches/b": "", "v1/jobs": "",
+		"v1beta/models/m:batchGenerateContent": "v1beta/batches", "models/m%3abatchGenerateContent/": "batches", "v1beta/batches/b:cancel": "v1beta/batches",
 	} {
 		if got, ok := pass.Batches(rest); got != want || ok != (want != "") {
 			t.Errorf("Batches(%s) = %q, %t, want %q", rest, got, ok, want)

@@ -1,6 +1,10 @@
 package quote
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/conclave-llm/conclave/llm"
+)
 
 // prompts counts the prompts of a completions request, each of which is completed: a list of
 // strings or of lists of tokens is as many as it is long, anything else is one.
@@ -17,4 +21,48 @@ func prompts(body []byte) int64 {
 		return 1
 	}
 	return int64(len(list))
+}
+
+// tokens counts the tokens of a prompt, or of what becomes vectors, that is given as tokens; false: it is given as texts.
+func tokens(r *Request) (n int64, ok bool) {
+	name := "prompt"
+	switch r.Endpoint {
+	case llm.Completions:
+	case llm.Embeddings:
+		name = "input"
+	default:
+		return 0, false
+	}
+	c := llm.NewCursor(r.Body)
+	for i := 0; c.Member(i); i++ {
+		if string(c.Name()) != name {
+			c.Raw()
+			continue
+		}
+		if c.Next() != '[' {
+			return 0, false
+		}
+		return elements(&c)
+	}
+	return 0, false
+}
+
+// elements counts the numbers of a list, and of the lists in it; false: it has others, or none.
+func elements(c *llm.Cursor) (n int64, ok bool) {
+	for i := 0; c.Element(i); i++ {
+		switch next := c.Next(); {
+		case next == '[':
+			inner, ok := elements(c)
+			if !ok {
+				return 0, false
+			}
+			n += inner
+		case next >= '0' && next <= '9':
+			c.Raw()
+			n++
+		default:
+			return 0, false
+		}
+	}
+	return n, n > 0
 }

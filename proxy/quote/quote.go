@@ -68,6 +68,9 @@ func Of(r *Request) Quote {
 	q.media = f.MediaBytes / mediaBytesPerToken
 	q.Raw = (promptBytes(r)-f.MediaBytes)/bytesPerToken + q.media + framing(r.Endpoint)
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
+	if n, ok := tokens(r); ok {
+		q.Raw, q.Prompt = 0, n // as many as they are, which teaches nothing of texts
+	}
 	q.uses(r, m, most)
 	q.held = q.Prompt
 	if r.anyTerms(func(t resource.Terms) bool { return t.Strict }) {

@@ -182,7 +182,22 @@ func mustCert(t testing.TB, text string) *x509.Certificate {
 // address. It wants the user u with the password p.
 func forward(t *testing.T, to string, asked *atomic.Value) *httptest.Server {
 	t.Helper()
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(forwarder(to, asked))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// forwardSafely is forward over TLS, with a certificate for localhost. It offers HTTP/2, of which it takes no CONNECT.
+func forwardSafely(t *testing.T, a *authority, to string, asked *atomic.Value) string {
+	t.Helper()
+	srv := secured(t, a, "localhost", time.Now().Add(time.Hour), func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} })
+	srv.Config.Handler = forwarder(to, asked)
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	return "https://u@localhost:" + port
+}
+
+func forwarder(to string, asked *atomic.Value) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Proxy-Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("u:p")) {
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
@@ -204,9 +219,7 @@ func forward(t *testing.T, to string, asked *atomic.Value) *httptest.Server {
 		}
 		_, _ = io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
 		join(here, buf.Reader, there)
-	}))
-	t.Cleanup(srv.Close)
-	return srv
+	})
 }
 
 func join(here net.Conn, from io.Reader, there net.Conn) {
@@ -291,6 +304,8 @@ func TestDo_Proxy(t *testing.T) {
 	_ = closed.Close()
 	mute := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	t.Cleanup(mute.Close)
+	other := newAuthority(t, "the proxy's")
+	safe := forwardSafely(t, other, to, &asked)
 	for _, tt := range []struct {
 		name, base, proxy, password string
 		asked, code                 string
@@ -299,7 +314,11 @@ func TestDo_Proxy(t *testing.T) {
 		{"plain over http", "http://provider.test/v1", "http://u@" + http1, "p", "POST provider.test", ""},
 		{"socks5", "https://provider.test/v1", "socks5://u@" + socks5, "p", "SOCKS provider.test:443", ""},
 		{"plain over socks5", "http://provider.test/v1", "socks5://u@" + socksPlain, "p", "SOCKS provider.test:80", ""},
+		{"CONNECT over TLS", "https://provider.test/v1", safe, "p", "CONNECT provider.test:443", ""},
+		{"plain over https", "http://provider.test/v1", safe, "p", "POST provider.test", ""},
 		{"wrong password", "https://provider.test/v1", "http://u@" + http1, "q", "", "proxy_unreachable"},
+		{"wrong password, over TLS", "https://provider.test/v1", safe, "q", "", "proxy_unreachable"},
+		{"wrong password, plain over https", "http://provider.test/v1", safe, "q", "", "proxy_unreachable"},
 		{"wrong password, plain", "http://provider.test/v1", "http://u@" + http1, "q", "", "proxy_unreachable"},
 		{"wrong password, socks5", "https://provider.test/v1", "socks5://u@" + socks5, "q", "", "proxy_unreachable"},
 		{"down", "https://provider.test/v1", "http://" + closed.Addr().String(), "", "", "proxy_unreachable"},
@@ -310,9 +329,11 @@ func TestDo_Proxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) { //nolint:paralleltest // asked is shared
 			asked.Store("")
 			d := egress.Direct(nil)
-			l, err := d.Link(egress.Options{
-				Proxy: &resource.Proxy{URL: tt.proxy}, Password: secret.New(tt.password), TLS: &resource.TLS{CA: ca.pem},
-			})
+			way := &resource.Proxy{URL: tt.proxy}
+			if tt.proxy == safe {
+				way.CA = other.pem
+			}
+			l, err := d.Link(egress.Options{Proxy: way, Password: secret.New(tt.password), TLS: &resource.TLS{CA: ca.pem, ServerName: "provider.test"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -324,6 +345,43 @@ func TestDo_Proxy(t *testing.T) {
 			}
 			if seen := d.Report().Seen; len(seen) != 1 || !strings.HasPrefix(seen[0].Address, "provider.test:") || !strings.HasSuffix(tt.proxy, seen[0].Via) || seen[0].Via == "" {
 				t.Errorf("reported %+v", seen)
+			}
+		})
+	}
+}
+
+// TestDo_ProxyCertificate: the certificate of an https proxy is judged by the proxy's authorities and for its own name,
+// whatever is meant for the provider, and who is at fault is named.
+func TestDo_ProxyCertificate(t *testing.T) {
+	t.Parallel()
+	ca, other := newAuthority(t, "private"), newAuthority(t, "the proxy's")
+	var asked atomic.Value
+	srv := secured(t, ca, "provider.test", time.Now().Add(time.Hour), nil)
+	safe := forwardSafely(t, other, srv.Listener.Addr().String(), &asked)
+	d := egress.Direct(nil)
+	c := upstream.New(upstream.Config{Egress: d})
+	t.Cleanup(c.Close)
+	for _, tt := range []struct {
+		name, proxy, ca string
+		tls             resource.TLS
+		code, says      string
+	}{
+		{"the system's authorities", safe, "", resource.TLS{CA: ca.pem, ServerName: "provider.test"}, "proxy_unreachable", "certificate of the proxy"},
+		{"the provider's authority", safe, ca.pem, resource.TLS{CA: ca.pem, ServerName: "provider.test"}, "proxy_unreachable", "certificate of the proxy"},
+		{"a provider that is not verified", safe, ca.pem, resource.TLS{InsecureSkipVerify: true}, "proxy_unreachable", "certificate of the proxy"},
+		{"another name", strings.Replace(safe, "localhost", "127.0.0.1", 1), other.pem, resource.TLS{CA: ca.pem, ServerName: "provider.test"}, "proxy_unreachable", "127.0.0.1"},
+		{"a provider of an unknown authority", safe, other.pem, resource.TLS{ServerName: "provider.test"}, "certificate_refused", "The provider's certificate"},
+		{"both right", safe, other.pem, resource.TLS{CA: ca.pem, ServerName: "provider.test"}, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) { //nolint:paralleltest // the servers end with the parent
+			l, err := d.Link(egress.Options{Proxy: &resource.Proxy{URL: tt.proxy, CA: tt.ca}, Password: secret.New("p"), TLS: &tt.tls})
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, err := codeOfDo(t, c, "https://provider.test/v1", l)
+			var e *llm.Error
+			if code != tt.code || errors.As(err, &e) && !strings.Contains(e.Message, tt.says) {
+				t.Errorf("got %q, %v, want %q with %q", code, err, tt.code, tt.says)
 			}
 		})
 	}

@@ -14,34 +14,34 @@ import (
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
-// through opens connections to u's host, or to the proxy that is asked for it.
-func (c *Client) through(u, proxy *url.URL) func(ctx context.Context, network, addr string) (net.Conn, error) {
+// through opens connections to u's host, or to the proxy of the link that is asked for it.
+func (c *Client) through(l *egress.Link, u, proxy *url.URL) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	if proxy == nil || c.cfg.Dial != nil {
 		return c.dial
 	}
 	target := egress.HostPort(u)
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return c.cfg.Egress.DialVia(ctx, network, addr, target)
+		return c.cfg.Egress.DialVia(egress.WithLink(ctx, l), network, addr, target)
 	}
 }
 
 // outside opens connections to u's host only if its address is public. A name that a proxy is asked for, the
 // proxy resolves, and its rules decide.
-func (c *Client) outside(u, proxy *url.URL) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+func (c *Client) outside(l *egress.Link, u, proxy *url.URL) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
 	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
 		if err := egress.PublicOnly(ip); err != nil {
 			return nil, &egress.AddrError{Addr: ip, Err: err}
 		}
 	}
 	if proxy != nil || c.cfg.Dial != nil {
-		return c.through(u, proxy), nil
+		return c.through(l, u, proxy), nil
 	}
 	return c.cfg.Egress.DialPublic, nil
 }
 
 // relayed says that the proxy itself is who answers: it is sent the whole request.
 func (rt *route) relayed() bool {
-	return rt.proxy != nil && rt.url.Scheme == "http" && (rt.proxy.Scheme == "http" || rt.proxy.Scheme == "https")
+	return rt.proxy != nil && rt.url.Scheme == "http" && rt.proxy.Scheme == "http"
 }
 
 // proxyError is a proxy that refuses to connect, or is not there.
@@ -84,6 +84,9 @@ func unreached(err error) *llm.Error {
 		e.Code, e.Message = "egress_refused", "This cluster is sealed, and its configuration does not name the address."
 	case isProxys(err):
 		e.Code, e.Message = "proxy_unreachable", "The proxy on the way to the provider could not be used."
+		if errors.As(err, &certificate) {
+			e.Message = "The certificate of the proxy on the way to the provider is not accepted: " + certificate.Err.Error() + "."
+		}
 	case errors.As(err, &certificate):
 		e.Code, e.Message = "certificate_refused", "The provider's certificate is not accepted: "+certificate.Err.Error()+"."
 	case isOp(err, "remote error"):

@@ -329,9 +329,9 @@ func (c *Client) transportsLocked(u *url.URL, key hostKey) (t transports, err er
 		if t.proxy, err = l.ProxyFor(u); err != nil {
 			return t, fmt.Errorf("find proxy: %w", err)
 		}
-		dial := c.through(u, t.proxy)
+		dial := c.through(l, u, t.proxy)
 		if key.public {
-			if dial, err = c.outside(u, t.proxy); err != nil {
+			if dial, err = c.outside(l, u, t.proxy); err != nil {
 				return t, err
 			}
 		}

@@ -133,27 +133,37 @@ func counted(n int, err error) (int, error) {
 	return n, nil
 }
 
-// countPrompt counts a text or a list of texts.
+// countPrompt counts a text, or a list of texts, of tokens or of lists of tokens. Tokens are counted already.
 func countPrompt(t tokenize.Tokenizer, body []byte) (int, error) {
-	var one struct {
-		Prompt string `json:"prompt"`
+	var request struct {
+		Prompt json.RawMessage `json:"prompt"`
 	}
-	if json.Unmarshal(body, &one) == nil {
-		return counted(t.Count(one.Prompt))
+	var text string
+	if err := json.Unmarshal(body, &request); err == nil && json.Unmarshal(request.Prompt, &text) == nil {
+		return counted(t.Count(text))
 	}
-	var many struct {
-		Prompt []string `json:"prompt"`
-	}
-	if json.Unmarshal(body, &many) != nil {
-		return 0, &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "prompt", Message: "The prompt must be a text or a list of texts."}
+	bad := &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "prompt", Message: "The prompt must be a text, or a list of texts, of tokens or of lists of tokens."}
+	var list []json.RawMessage
+	if json.Unmarshal(request.Prompt, &list) != nil {
+		return 0, bad
 	}
 	total := 0
-	for _, text := range many.Prompt {
-		n, err := counted(t.Count(text))
-		if err != nil {
-			return 0, err
+	for _, one := range list {
+		var tokens []int64
+		switch {
+		case json.Unmarshal(one, &text) == nil:
+			n, err := counted(t.Count(text))
+			if err != nil {
+				return 0, err
+			}
+			total += n
+		case json.Unmarshal(one, &tokens) == nil:
+			total += len(tokens)
+		case json.Unmarshal(one, new(int64)) == nil:
+			total++
+		default:
+			return 0, bad
 		}
-		total += n
 	}
 	return total, nil
 }

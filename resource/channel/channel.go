@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/mail"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,7 @@ type Channel struct {
 	// Credential is the name of the one whose api_key signs a webhook, is the whole URL of slack, or
 	// is the password at a mail server.
 	Credential string `json:"credential,omitempty"`
-	CA         string `json:"ca,omitempty"` // PEM of the authorities that are trusted instead of the system's
+	CA         string `json:"ca,omitempty"` // PEM of the authorities that are trusted instead of the system's, or the digest of a blob that has it
 
 	Host string   `json:"host,omitempty"` // of a mail server, with its port
 	TLS  string   `json:"tls,omitempty"`  // StartTLS, ImplicitTLS, NoTLS
@@ -298,7 +299,14 @@ func Addresses(field string, list []string) error {
 	return nil
 }
 
+// digest is how a blob is named.
+var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// authorities allows certificates in PEM, and the digest of a blob.
 func authorities(field, text string) error {
+	if digest.MatchString(text) {
+		return nil
+	}
 	if len(text) > maxPEM {
 		return wrong(field, "is longer than %d bytes", maxPEM)
 	}
@@ -306,7 +314,7 @@ func authorities(field, text string) error {
 	for n := 1; len(bytes.TrimSpace(rest)) > 0; n++ {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil || b.Type != "CERTIFICATE" {
-			return wrong(field, "block %d is not the PEM of a CERTIFICATE", n)
+			return wrong(field, "block %d is not the PEM of a CERTIFICATE, nor is it all the digest of a blob", n)
 		}
 		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
 			return wrong(field, "block %d cannot be read: %s", n, err)

@@ -5,13 +5,25 @@ package faults
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,20 +50,9 @@ func serve(t *testing.T, c *cluster.Cluster, name string, model, deployment map[
 	}
 }
 
-// TestEgress runs a node in a network namespace, out of which a proxy of the test's own leads,
-// then seals the cluster; and has the demo upstream stall.
-func TestEgress(t *testing.T) {
-	c := cluster.StartApart(t, 1)
-	up, err := url.Parse(c.MockURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var asked atomic.Int64
-	l, err := net.Listen("tcp", up.Hostname()+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// forwarder is a proxy for plain requests.
+func forwarder(asked *atomic.Int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		body, _ := io.ReadAll(r.Body)
 		req, _ := http.NewRequestWithContext(r.Context(), r.Method, r.URL.String(), bytes.NewReader(body))
@@ -65,13 +66,96 @@ func TestEgress(t *testing.T) {
 		w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
 		w.WriteHeader(res.StatusCode)
 		_, _ = io.Copy(w, res.Body)
-	})}}
+	})
+}
+
+// throughTLS asks the demo upstream through a proxy at the host that speaks TLS, whose authority is a file that conclave apply
+// uploads, and without that.
+func throughTLS(t *testing.T, c *cluster.Cluster, host string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxy"}, IPAddresses: []net.IP{net.ParseIP(host)}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, about, about, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	proxy := httptest.NewUnstartedServer(forwarder(&asked))
+	_ = proxy.Listener.Close()
+	if proxy.Listener, err = net.Listen("tcp", host+":0"); err != nil {
+		t.Fatal(err)
+	}
+	proxy.EnableHTTP2 = true
+	proxy.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	proxy.StartTLS()
+	t.Cleanup(proxy.Close)
+
+	dir := t.TempDir()
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	file := filepath.Join(dir, "c.hcl")
+	deployment := func(name, ca string) string {
+		return fmt.Sprintf("model %q {\n retries = 0\n deployment \"d\" {\n  provider = \"openai\"\n  model = \"demo\"\n  api_base = %q\n  proxy {\n   url = %q\n%s  }\n }\n}\n",
+			name, c.MockURL()+"/v1", proxy.URL, ca)
+	}
+	err = errors.Join(
+		os.WriteFile(filepath.Join(dir, "proxy.pem"), bundle, 0o600),
+		os.WriteFile(file, []byte(deployment("safe", "   ca = blob(\"proxy.pem\")\n")+deployment("unknown", "")), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), cluster.Binary(t), append(args, "--server", c.Nodes[0].URL, "--key", cluster.MasterKey)...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run("apply", "-f", file, "--yes"); err != nil || !strings.Contains(out, "uploaded ") {
+		t.Fatalf("apply: %v\n%s", err, out)
+	}
+	if out, err := run("blob", "list"); err != nil || !strings.Contains(out, "proxy.pem") || !strings.Contains(out, "deployment/") {
+		t.Errorf("blob list: %v\n%s", err, out)
+	}
+	chat := func(model string) (int, string) {
+		body := cluster.ChatBody()
+		body["model"] = model
+		status, raw := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/v1/chat/completions", cluster.MasterKey, body)
+		return status, string(raw)
+	}
+	if status, body := chat("safe"); status != http.StatusOK || asked.Load() != 1 {
+		t.Errorf("through the proxy over TLS: %d %s, asked %d times", status, body, asked.Load())
+	}
+	if status, body := chat("unknown"); status != http.StatusBadGateway || !strings.Contains(body, "proxy_unreachable") || !strings.Contains(body, "certificate of the proxy") || asked.Load() != 1 {
+		t.Errorf("through one of an unknown authority: %d %s", status, body)
+	}
+}
+
+// TestEgress runs a node in a network namespace, out of which a proxy of the test's own leads,
+// then seals the cluster; and has the demo upstream stall.
+func TestEgress(t *testing.T) {
+	c := cluster.StartApart(t, 1)
+	up, err := url.Parse(c.MockURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	l, err := net.Listen("tcp", up.Hostname()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httptest.Server{Listener: l, Config: &http.Server{Handler: forwarder(&asked)}}
 	proxy.Start()
 	t.Cleanup(proxy.Close)
 	via := serve(t, c, "via", map[string]any{"retries": 0}, map[string]any{"api_base": c.MockURL() + "/v1", "proxy": map[string]any{"url": proxy.URL}})
 	if status, body, _ := via(false); status != http.StatusOK || asked.Load() != 1 {
 		t.Fatalf("through the proxy: %d %s, asked %d times", status, body, asked.Load())
 	}
+
+	throughTLS(t, c, up.Hostname())
 
 	setting := func(name, value string) {
 		if status, body := cluster.CallRaw(t, http.MethodPut, c.Nodes[0].URL+"/api/v1/settings/"+name, cluster.MasterKey, map[string]any{"value": json.RawMessage(value)}); status >= 300 {

@@ -29,6 +29,7 @@ type options struct {
 	keyRate   int           // keys a second of the admin load's second round
 	bulk      int           // keys made in bulk, and again by an import
 	plain     bool          // keys in bulk have no budgets
+	bodies    int           // large ones at a time
 	held      int           // streams that are open at a time
 	totalRate int           // requests a second of each of three nodes
 	totalFor  time.Duration // how long
@@ -62,7 +63,9 @@ func main() {
 	memory := flag.Bool("memory", false, "measure only the memory of the node and its plugins")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	large := flag.Bool("large", false, "measure only large bodies and many streams")
+	flag.IntVar(&o.bodies, "bodies", 8, "large bodies at a time")
 	flag.IntVar(&o.held, "held", 5000, "streams that are held open at a time")
+	plugged := flag.Bool("plugins", false, "measure only what plugins do to requests")
 	storm := flag.Bool("storm", false, "measure requests beside a storm of questions about the log, and readiness while clients leave with large bodies")
 	totals := flag.Bool("totals", false, "drive one key through three processes and compare every total with what the answers say, to the nanodollar")
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
@@ -81,6 +84,8 @@ func main() {
 		measure = runStorm
 	case *totals:
 		measure = runTotals
+	case *plugged:
+		measure = runPlugins
 	case *large:
 		measure = runLarge
 	case o.scale > 0:

@@ -43,8 +43,77 @@ func (r *rig) reportPlugins(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
+// compared are the plugins that requests are measured with, and without.
+var compared = []struct{ name, path, record, body string }{
+	{name: "no plugin"},
+	{"a callback", "/api/v1/callbacks", "log", `{"name": "log", "plugin": "file", "config": {"path": "requests.jsonl"}}`},
+	{"a callback, its server down", "/api/v1/callbacks", "down", `{"name": "down", "plugin": "webhook", "config": {"url": "http://127.0.0.1:1/"}}`},
+	{"a guardrail before", "/api/v1/guardrails", "words", `{"name": "words", "plugin": "keywords", "hooks": ["before"], "config": {"words": ["secret project"]}}`},
+}
+
+// runPlugins measures what plugins do to requests: the open loop, in turns with each of them.
+func runPlugins(ctx context.Context, o options, w io.Writer) error {
+	r, err := startRig(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer r.stop()
+	l := load{body: chatBody("demo", false)}.every(o.rate, o.open)
+	results := make([][]result, len(compared))
+	for round := range o.rounds + 1 {
+		for i := range compared {
+			res, err := r.withPlugin(ctx, i, l)
+			if err != nil {
+				return fmt.Errorf("with %s: %w", compared[i].name, err)
+			}
+			if round > 0 { // the first warms up
+				results[i] = append(results[i], res)
+			}
+		}
+	}
+	alone := median(results[0])
+	fmt.Fprintf(w, "1 kB chats at %d/s, the median of %d rounds\n", o.rate, o.rounds)
+	for i := range compared {
+		m := median(results[i])
+		fmt.Fprintf(w, "%-28s p50 %s (%+s), p99 %s (%+.1f %%), CPU of the node %.1f µs, %d errors\n", compared[i].name, m.p50.Round(time.Microsecond),
+			(m.p50 - alone.p50).Round(time.Microsecond), m.p99.Round(time.Microsecond), 100*(float64(m.p99)/float64(alone.p99)-1), m.cpu, m.errors)
+	}
+	return nil
+}
+
+// withPlugin drives a load while one of the compared plugins runs.
+func (r *rig) withPlugin(ctx context.Context, i int, l load) (result, error) {
+	c := &compared[i]
+	if c.path == "" {
+		return l.drive(ctx, r.node)
+	}
+	if err := post(ctx, r.node.base+c.path, c.body); err != nil {
+		return result{}, err
+	}
+	if _, err := r.nod.awaitChildren(ctx, 1); err != nil {
+		return result{}, err
+	}
+	if err := r.nod.waitOK(ctx, r.node.base+"/health/readiness", 10*time.Second); err != nil {
+		return result{}, err
+	}
+	res, err := l.drive(ctx, r.node)
+	if err != nil {
+		return result{}, err
+	}
+	if err := call(ctx, http.MethodDelete, r.node.base+c.path+"/"+c.record, "", http.StatusNoContent); err != nil {
+		return result{}, err
+	}
+	_, err = r.nod.awaitChildren(ctx, 0)
+	return res, err
+}
+
 func post(ctx context.Context, url, body string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	return call(ctx, http.MethodPost, url, body, http.StatusCreated)
+}
+
+// call asks the admin API, and wants the status.
+func call(ctx context.Context, method, url, body string, status int) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -55,9 +124,9 @@ func post(ctx context.Context, url, body string) error {
 		return err
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusCreated {
+	if res.StatusCode != status {
 		text, _ := io.ReadAll(res.Body)
-		return fmt.Errorf("POST %s: status %d: %s", url, res.StatusCode, text)
+		return fmt.Errorf("%s %s: status %d: %s", method, url, res.StatusCode, text)
 	}
 	return nil
 }

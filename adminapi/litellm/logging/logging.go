@@ -54,7 +54,7 @@ type entry struct {
 	Vars map[string]string `json:"callback_vars"`
 }
 
-// names of a team's or a key's own callbacks: whose they are and LiteLLM's name.
+// nameOf is what a holder's own callback is called: whose it is and LiteLLM's name.
 func nameOf(holder, id, callback string) string { return holder + ":" + id + ":" + callback }
 
 // turnOff among the variables says that the callback gets no contents.
@@ -304,7 +304,7 @@ func Take(ctx context.Context, rs *records.Records, by records.Caller, doc recor
 	}
 	id := strings.ToLower(rand.Text()[:12])
 	for i := range entries {
-		name := nameOf("key", id, entries[i].Name)
+		name := resource.KeyCallback + id + ":" + entries[i].Name
 		made, err := entries[i].document(name)
 		if err == nil {
 			_, _, err = rs.Callbacks.Create(ctx, by, made)

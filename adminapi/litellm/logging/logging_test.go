@@ -165,4 +165,8 @@ func TestKeyLogging(t *testing.T) {
 			t.Errorf("%s keeps credentials in metadata: got %d", path, a.Status)
 		}
 	}
+	h.Must("POST", "/key/delete", `{"keys":["`+key+`"]}`)
+	if left := h.Must("GET", "/api/v1/callbacks", "")["items"].([]any); len(left) != 0 {
+		t.Errorf("callbacks outlive the key that they were made for: %v", left)
+	}
 }

@@ -39,14 +39,20 @@ func (a *app) blobList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.PrintList(page, console.LooseAll(page.Items), []console.Column{
+			if err := a.PrintList(page, console.LooseAll(page.Items), []console.Column{
 				{"DIGEST", "id"},
 				{"KIND", "kind"},
 				{"CLASS", "class"},
 				{"NAME", "name"},
 				{"SIZE", "size"},
 				{"REFS", "refs"},
-			})
+			}); err != nil {
+				return err
+			}
+			if table, _ := a.Tables(); table && page.NextCursor != "" {
+				fmt.Fprintf(a.Stderr, "%d of %d; go on with --cursor %s\n", len(page.Items), page.Total, page.NextCursor)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 50, "rows a page")

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +44,7 @@ func TestBlob(t *testing.T) {
 	if got := run(0, "blob", "put", write("t.json", "tokens"), "--kind", "tokenizer"); !strings.Contains(got, one) {
 		t.Errorf("put: %s", got)
 	}
-	if got := run(0, "blob", "list"); !strings.Contains(got, one) || !strings.Contains(got, "t.json") {
+	if got := run(0, "blob", "list"); !strings.Contains(got, one) || !strings.Contains(got, "t.json") || !strings.Contains(got, `"total": 1`) {
 		t.Errorf("list: %s", got)
 	}
 	if got := run(0, "blob", "get", one); got != "tokens" {
@@ -66,6 +69,24 @@ func TestBlob(t *testing.T) {
 	run(0, "apply", "-f", file, "--yes")
 	if got := run(0, "blob", "get", digest("a plugin")); got != "a plugin" {
 		t.Errorf("get of what apply uploaded: %s", got)
+	}
+
+	// Authorities may be a blob, too, which is kept while a record names it.
+	srv := httptest.NewUnstartedServer(nil)
+	srv.StartTLS()
+	srv.Close()
+	bundle := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	write("ca.pem", bundle)
+	model := "model \"m\" {\n  deployment \"d\" {\n    provider = \"openai\"\n    tls { ca = blob(%q) }\n  }\n}\n"
+	run(0, "apply", "-f", write("e.hcl", fmt.Sprintf(model, "ca.pem")), "--yes")
+	if got := run(0, "blob", "list"); !strings.Contains(got, digest(bundle)) || !strings.Contains(got, "deployment/") || !strings.Contains(got, `"total": 2`) {
+		t.Errorf("list with authorities: %s", got)
+	}
+	if got := run(1, "blob", "delete", digest(bundle)); !strings.Contains(got, "in_use") {
+		t.Errorf("delete of authorities that a deployment names: %s", got)
+	}
+	if got := run(1, "plan", "-f", write("f.hcl", fmt.Sprintf(model, "check.bin"))); !strings.Contains(got, "tls.ca") {
+		t.Errorf("authorities that are none: %s", got)
 	}
 	lost := write("d.hcl", "plugin \"mine\" {\n  kind   = \"guardrail\"\n  path   = \"/opt/check\"\n  sha256 = blob(\"lost.bin\")\n}\n")
 	if got := run(1, "apply", "-f", lost, "--yes"); !strings.Contains(got, "lost.bin") || !strings.Contains(got, "d.hcl line 4") {

@@ -71,7 +71,7 @@ func (p *Post) greet(ctx context.Context, c *channel.Channel, from string) (s *s
 		stop()
 		_ = conn.Close()
 	}
-	if s, err = p.signIn(conn, c, from); err != nil {
+	if s, err = p.signIn(ctx, conn, c, from); err != nil {
 		hangUp()
 		if ctx.Err() != nil {
 			err = ctx.Err()
@@ -81,12 +81,12 @@ func (p *Post) greet(ctx context.Context, c *channel.Channel, from string) (s *s
 	return s, hangUp, nil
 }
 
-func (p *Post) signIn(conn net.Conn, c *channel.Channel, from string) (*smtp.Client, error) {
+func (p *Post) signIn(ctx context.Context, conn net.Conn, c *channel.Channel, from string) (*smtp.Client, error) {
 	host, _, err := net.SplitHostPort(c.Host)
 	if err != nil {
 		return nil, err
 	}
-	conf, err := tlsOf(c.CA, host)
+	conf, err := p.tls(ctx, c.CA, host)
 	if err != nil {
 		return nil, err
 	}

@@ -129,7 +129,7 @@ func (p *Post) request(ctx context.Context, c *channel.Channel, to string, heade
 	header.Set("Content-Type", "application/json")
 	header.Set("User-Agent", "conclave")
 	req.Header = header
-	client, err := p.client(c.CA)
+	client, err := p.client(ctx, c.CA)
 	if err != nil {
 		return err
 	}
@@ -149,15 +149,15 @@ func (p *Post) request(ctx context.Context, c *channel.Channel, to string, heade
 }
 
 // client is one that trusts the authorities; it follows no redirect, for an alert goes nowhere else.
-func (p *Post) client(ca string) (*http.Client, error) {
+func (p *Post) client(ctx context.Context, ca string) (*http.Client, error) {
+	conf, err := p.tls(ctx, ca, "")
+	if err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c, ok := p.clients[ca]; ok {
 		return c, nil
-	}
-	conf, err := tlsOf(ca, "")
-	if err != nil {
-		return nil, err
 	}
 	if len(p.clients) > 64 { // of settings that are long gone
 		clear(p.clients)
@@ -173,9 +173,13 @@ func (p *Post) client(ca string) (*http.Client, error) {
 	return c, nil
 }
 
-// tlsOf trusts the authorities, the system's if there are none.
-func tlsOf(ca, server string) (*tls.Config, error) {
+// tls trusts the authorities, the system's if there are none.
+func (p *Post) tls(ctx context.Context, ca, server string) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: server}
+	ca, err := p.cfg.Dialer.Authorities(ctx, ca)
+	if err != nil {
+		return nil, err
+	}
 	if ca != "" {
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM([]byte(ca)) {

@@ -100,6 +100,9 @@ func client(cfg *Config, addresses []string) (*http.Client, error) {
 	}
 	if cfg.CA != "" {
 		o.TLS = &resource.TLS{CA: cfg.CA}
+		if strings.HasPrefix(cfg.Proxy, "https://") {
+			o.Proxy.CA = cfg.CA
+		}
 	}
 	empty := resource.NewCatalog(resource.Tables{})
 	d, err := egress.New(egress.Config{
