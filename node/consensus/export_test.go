@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 )
 
@@ -42,3 +44,6 @@ func (n *Node) ScrubSnapshots() error { return n.snaps.Scrub() }
 func (n *Node) Fill(ctx context.Context, c intake.Class) (empty func(), err error) {
 	return n.intake.Enter(ctx, c, 1<<30)
 }
+
+// Enqueue appends an entry to the leader's log without a wait.
+func (n *Node) Enqueue(data []byte) raft.ApplyFuture { return n.raft.Apply(data, time.Minute) }

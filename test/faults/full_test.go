@@ -12,14 +12,18 @@ import (
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
-// TestDisk_Full fills the disks of nodes while they write. A leader whose disk is nearly full hands over; where all are, large
-// changes are refused and the rest goes on; a node whose disk takes nothing any more ends with
+// TestDisk_Full fills the disks of nodes while they write. A leader whose disk is nearly full raises an alert, leaves out what requests say
+// and hands over; where all are, large changes are refused and the rest goes on; a node whose disk takes nothing any more ends with
 // status 75 and says why, while the others go on. Once
 // there is room everything comes back, and nothing that was acknowledged is missing.
 func TestDisk_Full(t *testing.T) {
 	disks := make([]*disk, 3)
 	c := cluster.Config{Prepare: func(i int, dir string) { disks[i] = newDisk(t, dir) }}.Start(t, 3)
-	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
+	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}, "log_content": true})
+	channels := map[string]any{"channels": []map[string]any{{"name": "ops", "type": "webhook", "url": "http://127.0.0.1:9/nobody"}}}
+	if status := c.Admin(0, http.MethodPut, "/api/v1/settings/alerts", map[string]any{"value": channels}, nil); status/100 != 2 {
+		t.Fatalf("set alerts: status %d", status)
+	}
 	for i := range c.Nodes {
 		c.Await("the node serves the key", 10*time.Second, func() bool { return c.Chat(i, secret) == http.StatusOK })
 	}
@@ -32,6 +36,9 @@ func TestDisk_Full(t *testing.T) {
 	begin := time.Now()
 	c.Await("another leads", 15*time.Second, func() bool { return c.Leader() != was })
 	t.Logf("another leads %s after the leader's disk was nearly full", time.Since(begin).Round(time.Millisecond))
+
+	c.Await("an alert is raised", 20*time.Second, func() bool { return alerted(c, "node_disk") > 0 })
+	c.Await("contents are left out", 10*time.Second, func() bool { return metric(t, c, was, "conclave_contents_left_out_total") > 0 })
 
 	for _, d := range disks {
 		d.fill(nearly)
@@ -86,4 +93,15 @@ func TestDisk_Full(t *testing.T) {
 	sameState(t, c)
 	checkCrashSpend(t, c, id, tr, 1)
 	awaitLedger(t, c)
+}
+
+// alerted is how many alerts of a kind were raised.
+func alerted(c *cluster.Cluster, kind string) int {
+	var page struct {
+		Items []struct {
+			Kind string `json:"kind"`
+		} `json:"items"`
+	}
+	c.Admin(0, http.MethodGet, "/api/v1/alerts?kind="+kind, nil, &page)
+	return len(page.Items)
 }

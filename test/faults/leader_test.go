@@ -4,7 +4,11 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -164,8 +168,8 @@ func TestFollower_Away(t *testing.T) {
 	}
 }
 
-// TestTwoDead expects the last node to serve the keys that it knows and to refuse admin
-// writes with 503 no_leader.
+// TestTwoDead expects the last node to serve the keys that it knows, ten thousand requests without a failure, and to refuse admin
+// writes with 503 no_leader and when to ask again.
 func TestTwoDead(t *testing.T) {
 	c := cluster.Start(t, 3)
 	_, secret := c.NewKey(0, map[string]any{})
@@ -174,20 +178,24 @@ func TestTwoDead(t *testing.T) {
 	}
 	c.Nodes[0].Kill()
 	c.Nodes[1].Kill()
-	for i := range 500 {
-		if got := c.Chat(2, secret); got != http.StatusOK {
-			t.Fatalf("request %d on the survivor: status %d, want 200", i, got)
-		}
+	const requests, clients = 10_000, 16
+	var failed atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	for range clients {
+		wg.Go(func() {
+			for range requests / clients {
+				if got := c.Chat(2, secret); got != http.StatusOK && failed.Add(1) == 1 {
+					t.Errorf("a request on the survivor: status %d, want 200", got)
+				}
+			}
+		})
 	}
-	var status int
-	var text []byte
-	c.Await("admin writes are refused with 503", 20*time.Second, func() bool {
-		status, text = cluster.CallRaw(t, http.MethodPost, c.Nodes[2].URL+"/api/v1/keys", cluster.MasterKey, map[string]any{})
-		return status == http.StatusServiceUnavailable
+	wg.Wait()
+	t.Logf("the survivor failed %d of %d requests, in %s", failed.Load(), requests, time.Since(began).Round(time.Millisecond))
+	c.AwaitThat("admin writes are refused with 503 no_leader and when to ask again", 20*time.Second, func() (bool, string) {
+		return refusedWrite(t, c.Nodes[2].URL)
 	})
-	if !contains(text, `"no_leader"`) {
-		t.Errorf("answer %s, want code no_leader", text)
-	}
 	if got := c.Chat(2, secret); got != http.StatusOK {
 		t.Errorf("after the refusal: status %d, want 200", got)
 	}
@@ -196,6 +204,26 @@ func TestTwoDead(t *testing.T) {
 	c.Await("admin writes are accepted again", 20*time.Second, func() bool {
 		return c.Admin(2, http.MethodPost, "/api/v1/keys", map[string]any{}, nil) == http.StatusCreated
 	})
+}
+
+// refusedWrite asks a node for a key, and says whether it refuses for want of a leader.
+func refusedWrite(t *testing.T, url string) (ok bool, instead string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v1/keys", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+cluster.MasterKey)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false, err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	after, _ := strconv.Atoi(res.Header.Get("Retry-After"))
+	ok = err == nil && res.StatusCode == http.StatusServiceUnavailable && contains(text, `"no_leader"`) && after > 0
+	return ok, fmt.Sprintf("%d, Retry-After %q: %s", res.StatusCode, res.Header.Get("Retry-After"), text)
 }
 
 // TestStopAll stops all nodes, restarts them and expects everything to be there.

@@ -70,7 +70,7 @@ func everyKind(t *testing.T, out []byte) {
 	if err := json.Unmarshal(out[bytes.Index(out, []byte("\n{"))+1:], &v); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"kill", "kill two", "kill all", "stop", "suspend", "replace", "damage", "damage while running", "rotate", "change program", "restore", "lose quorum"}
+	want := []string{"kill", "kill two", "kill all", "stop", "suspend", "replace", "damage", "damage while running", "old folder", "rotate", "change program", "restore", "lose quorum"}
 	if v.LeftOut == "" {
 		want = append(want, "cut off", "mute", "deafen", "part all", "narrow", "slow disk", "failing disk", "power failure", "power failure of all", "nearly full disk", "full disk")
 	}

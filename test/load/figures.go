@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,15 +22,16 @@ import (
 
 // How often, and how much, each figure is measured.
 const (
-	failovers  = 10
-	hangs      = 3
-	transfers  = 20
-	confirms   = 300
-	openAtOnce = 500
-	stateWant  = 100 << 20
-	logWant    = 256 << 20
-	maxFailed  = 10  // of the calls that fill the state
-	recordSize = 400 // about what one key of the fill takes in the state
+	failovers   = 10
+	hangs       = 3
+	transfers   = 20
+	confirms    = 300
+	pairClients = 3
+	openAtOnce  = 500
+	stateWant   = 100 << 20
+	logWant     = 256 << 20
+	maxFailed   = 10  // of the calls that fill the state
+	recordSize  = 400 // about what one key of the fill takes in the state
 )
 
 // figure is one line: what was measured, and what it is to be.
@@ -81,6 +83,7 @@ func runCluster(ctx context.Context, o options, w io.Writer) error {
 		measure func(context.Context) (*figure, error)
 	}{
 		{"confirm", c.confirm},
+		{"fresh", c.fresh},
 		{"transfer", c.transfer},
 		{"failover", c.failover},
 		{"hang", c.hang},
@@ -159,6 +162,70 @@ func (c *figures) confirm(ctx context.Context) (*figure, error) {
 	f.note = fmt.Sprintf("p99 %s; %d not confirmed by all", round(f.times[len(f.times)*99/100]), late)
 	f.missed = f.missed || late > 0
 	return f, nil
+}
+
+// fresh makes keys on one node and uses each at once on another one, which is told the index of the answer: however far behind that
+// node is, it knows the key.
+func (c *figures) fresh(ctx context.Context) (*figure, error) {
+	f := &figure{name: "use of a key made elsewhere, with min_index", limit: "p99 ≤ 50 ms, 0 stale"}
+	var (
+		mu    sync.Mutex // guards f and stale
+		stale int
+		left  atomic.Int64
+		wg    sync.WaitGroup
+		errs  [pairClients]error
+	)
+	left.Store(int64(c.o.pairs))
+	for i := range pairClients {
+		wg.Go(func() {
+			for n := left.Add(-1); n >= 0 && errs[i] == nil; n = left.Add(-1) {
+				maker := int(n) % 3
+				var key struct {
+					Secret string `json:"secret"`
+				}
+				var h http.Header
+				if h, errs[i] = c.call(ctx, maker, http.MethodPost, "/api/v1/keys", map[string]any{}, &key); errs[i] != nil {
+					return
+				}
+				var status int
+				began := time.Now()
+				if status, errs[i] = c.use(ctx, (maker+1+int(n/3)%2)%3, key.Secret, h.Get("X-Conclave-Index")); errs[i] != nil {
+					return
+				}
+				mu.Lock()
+				if f.times = append(f.times, time.Since(began)); status != http.StatusOK {
+					stale++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	f.judge(99, 50*time.Millisecond)
+	f.missed = f.missed || stale > 0
+	f.note = fmt.Sprintf("p99 %s of the whole request; %d refused", round(f.times[len(f.times)*99/100]), stale)
+	return f, nil
+}
+
+// use sends a request with a key to a node that is to know what an answer told.
+func (c *figures) use(ctx context.Context, node int, secret, index string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.nodes[node].url+chatPath, bytes.NewReader(chatBody("demo", false)))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Conclave-Min-Index", index)
+	res, err := c.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, err = io.Copy(io.Discard, res.Body)
+	return res.StatusCode, err
 }
 
 // transfer hands the leadership over under requests and writes.

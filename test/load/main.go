@@ -35,7 +35,10 @@ type options struct {
 	totalFor  time.Duration // how long
 	commands  int           // changes that the cluster load makes one by one
 	only      string        // figures of the cluster load; "": all
+	pairs     int           // keys that the cluster load makes on one node and uses at once on another
 	scale     int           // keys of the node that the scale load starts anew
+	models    int           // likewise
+	oneCPU    bool          // that node has one CPU
 }
 
 func main() {
@@ -59,6 +62,8 @@ func main() {
 	flag.IntVar(&o.keyRate, "keyrate", 1000, "keys a second of the admin load's second round")
 	flag.IntVar(&o.bulk, "bulk", 100_000, "keys that the admin load makes in bulk, and again by an import")
 	flag.IntVar(&o.scale, "scale", 0, "measure one node with so many keys instead of requests")
+	flag.IntVar(&o.models, "models", 0, "models of the node of -scale, one of them with a guardrail whose plugin it waits for")
+	flag.BoolVar(&o.oneCPU, "onecpu", false, "run the node of -scale on one CPU, by taskset and GOMAXPROCS=1")
 	flag.BoolVar(&o.plain, "plain", false, "give keys that are made in bulk no budgets")
 	memory := flag.Bool("memory", false, "measure only the memory of the node and its plugins")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
@@ -71,7 +76,8 @@ func main() {
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
 	flag.DurationVar(&o.totalFor, "totalfor", 10*time.Minute, "how long -totals drives")
 	clustered := flag.Bool("cluster", false, "measure what three processes do under faults, each figure beside what it is to be")
-	flag.StringVar(&o.only, "only", "", "figures of -cluster, by commas: confirm, transfer, failover, hang, roll, kept, commands, join, recover; all if empty")
+	flag.StringVar(&o.only, "only", "", "figures of -cluster, by commas: confirm, fresh, transfer, failover, hang, roll, kept, commands, join, recover; all if empty")
+	flag.IntVar(&o.pairs, "pairs", 10_000, "keys that -cluster makes on one node and uses at once on another")
 	flag.IntVar(&o.commands, "commands", 1_000_000, "changes that -cluster makes one by one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -21,6 +21,7 @@ const settle = 10 * time.Second
 type scaleNode struct {
 	conclave, file, url string
 	keys                int
+	prefix              []string // of the command line
 	proc                *process
 }
 
@@ -44,7 +45,10 @@ func runScale(ctx context.Context, o options, w io.Writer) error {
 		return err
 	}
 	took := time.Since(began)
-	fmt.Fprintf(w, "one node, %d keys: made in %s (%.0f a second)", o.scale, took.Round(time.Millisecond), float64(o.scale)/took.Seconds())
+	if err := n.fillModels(ctx, o.models); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "one node, %d keys, %d models: keys made in %s (%.0f a second)", o.scale, o.models, took.Round(time.Millisecond), float64(o.scale)/took.Seconds())
 	fmt.Fprintf(w, ", RssAnon %s, peak RSS %s\n", mib(n.proc.status("RssAnon")), mib(n.proc.status("VmHWM")))
 	if err := n.restart(ctx, w, "clean stop", false); err != nil {
 		return err
@@ -62,6 +66,9 @@ func newScaleNode(o options, dir string) (*scaleNode, error) {
 		addrs[i] = a
 	}
 	n := &scaleNode{conclave: o.conclave, keys: o.scale, file: filepath.Join(dir, "node.hcl"), url: "http://" + addrs[0]}
+	if o.oneCPU {
+		n.prefix = []string{"taskset", "--cpu-list", "0", "env", "GOMAXPROCS=1"}
+	}
 	text := fmt.Sprintf("node {\n  name = \"a\"\n  data_dir = %q\n  listen = %q\n  cluster = %q\n  master_key = env(\"CONCLAVE_MASTER_KEY\")\n}\n",
 		filepath.Join(dir, "data"), addrs[0], addrs[1])
 	return n, os.WriteFile(n.file, []byte(text), 0o600)
@@ -69,13 +76,39 @@ func newScaleNode(o options, dir string) (*scaleNode, error) {
 
 // start starts the node and measures until it is ready.
 func (n *scaleNode) start(ctx context.Context, args ...string) error {
-	p, err := start(ctx, []string{"CONCLAVE_MASTER_KEY=" + masterKey}, n.conclave, append([]string{"serve", "--config", n.file}, args...)...)
+	line := slices.Concat(n.prefix, []string{n.conclave, "serve", "--config", n.file}, args)
+	p, err := start(ctx, []string{"CONCLAVE_MASTER_KEY=" + masterKey}, line[0], line[1:]...)
 	if err != nil {
 		return err
 	}
 	n.proc = p
 	return p.waitOK(ctx, n.url+"/health/readiness", time.Minute)
 }
+
+// fillModels makes models, and has a plugin judge what the first of them is asked: the node is not ready without it.
+func (n *scaleNode) fillModels(ctx context.Context, models int) error {
+	client := &http.Client{}
+	for i := range models {
+		_, err := create(ctx, client, n.url+"/api/v1/models", map[string]any{
+			"name": modelName(i),
+			"deployments": []any{map[string]any{
+				"provider": "openai", "api_base": "http://127.0.0.1:9/v1", "model": modelName(i), "price": map[string]any{"input": 0.15, "output": 0.60},
+			}},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if models == 0 {
+		return nil
+	}
+	_, err := create(ctx, client, n.url+"/api/v1/guardrails", map[string]any{
+		"name": "words", "plugin": "keywords", "hooks": []string{"before"}, "models": []string{modelName(0)}, "config": map[string]any{"words": []string{"forbidden"}},
+	})
+	return err
+}
+
+func modelName(i int) string { return fmt.Sprintf("model-%d", i) }
 
 func (n *scaleNode) restart(ctx context.Context, w io.Writer, how string, kill bool) error {
 	if kill {

@@ -117,29 +117,39 @@ func (c *cluster) startUpstream(ctx context.Context, gateway string) error {
 	return nil
 }
 
-// newHost writes a node's configuration.
+// newHost makes a node that has not been started.
 func (c *cluster) newHost(i int) (*host, error) {
 	h := &host{name: string(rune('a' + i)), program: c.cfg.Program}
-	var client string
-	var err error
-	if c.net != nil {
-		client, h.address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
-	} else {
-		var err1, err2 error
-		client, err1 = ports.Addr()
-		h.address, err2 = ports.Addr()
-		if err := errors.Join(err1, err2); err != nil {
-			return nil, err
-		}
-	}
-	h.url = "http://" + client
-	h.file = filepath.Join(c.cfg.work, h.name+".hcl")
-	text := fmt.Sprintf(nodeFile, h.name, filepath.Join(c.cfg.work, h.name), client, h.address, c.cfg.Journal)
-	if err := os.WriteFile(h.file, []byte(text), 0o600); err != nil {
+	if err := c.configure(h, i, filepath.Join(c.cfg.work, h.name), clientPort); err != nil {
 		return nil, err
 	}
+	var err error
 	h.log, err = os.OpenFile(filepath.Join(c.cfg.Dir, "nodes", h.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	return h, err
+}
+
+// The ports of what runs in the network of a node: the next one is the cluster's.
+const (
+	clientPort = 4000
+	copyPort   = 4010 // of a process from a copy of the node's folder
+)
+
+// configure gives a process addresses in the network of node i, by ports there from the given one on, and writes its configuration
+// beside the folder of its data.
+func (c *cluster) configure(h *host, i int, dir string, port int) (err error) {
+	var client string
+	if c.net != nil {
+		client, h.address = fmt.Sprint(c.net.Host(i), ":", port), fmt.Sprint(c.net.Host(i), ":", port+1)
+	} else {
+		var failed error
+		client, err = ports.Addr()
+		h.address, failed = ports.Addr()
+		if err := errors.Join(err, failed); err != nil {
+			return err
+		}
+	}
+	h.url, h.file = "http://"+client, dir+".hcl"
+	return os.WriteFile(h.file, fmt.Appendf(nil, nodeFile, h.name, dir, client, h.address, c.cfg.Journal), 0o600)
 }
 
 // found starts the nodes as an operator does.
@@ -211,13 +221,7 @@ func (c *cluster) voters(ctx context.Context, i int) (n int) {
 // start starts a node; whatever ends it unasked is written down.
 func (c *cluster) start(i int, more ...string) error {
 	h := c.hosts[i]
-	h.mu.Lock()
-	args := append([]string{h.program, "serve", "--config", h.file}, more...)
-	h.mu.Unlock()
-	if c.net != nil {
-		args = c.net.Within(i, args)
-	}
-	p, err := rig.Run([]string{"CONCLAVE_MASTER_KEY=" + masterKey}, args, h.log)
+	p, err := c.run(h, i, more...)
 	if err != nil {
 		return err
 	}
@@ -236,6 +240,17 @@ func (c *cluster) start(i int, more ...string) error {
 	return nil
 }
 
+// run starts a process in the network of node i.
+func (c *cluster) run(h *host, i int, more ...string) (*rig.Process, error) {
+	h.mu.Lock()
+	args := append([]string{h.program, "serve", "--config", h.file}, more...)
+	h.mu.Unlock()
+	if c.net != nil {
+		args = c.net.Within(i, args)
+	}
+	return rig.Run([]string{"CONCLAVE_MASTER_KEY=" + masterKey}, args, h.log)
+}
+
 // end ends a node in a way that is asked for.
 func (c *cluster) end(i int, how func(*rig.Process)) {
 	h := c.hosts[i]
@@ -246,6 +261,18 @@ func (c *cluster) end(i int, how func(*rig.Process)) {
 	if p != nil {
 		how(p)
 	}
+}
+
+// mayEnd does something while the process of a node may end without being asked to.
+func (c *cluster) mayEnd(i int, meanwhile func()) {
+	h := c.hosts[i]
+	h.mu.Lock()
+	h.asked = true
+	h.mu.Unlock()
+	meanwhile()
+	h.mu.Lock()
+	h.asked = h.process.Ended()
+	h.mu.Unlock()
 }
 
 func (c *cluster) process(i int) *rig.Process {
@@ -300,14 +327,18 @@ func (c *cluster) await(ctx context.Context, limit time.Duration, what string, c
 // awaitReady waits until nodes say that they are ready.
 func (c *cluster) awaitReady(ctx context.Context, limit time.Duration, nodes ...int) error {
 	for _, i := range nodes {
-		err := c.await(ctx, limit, "node "+c.hosts[i].name+" is ready", func() bool {
-			return c.call(ctx, i, http.MethodGet, "/health/readiness", "", nil, nil) == http.StatusOK
-		})
+		err := c.await(ctx, limit, "node "+c.hosts[i].name+" is ready", func() bool { return c.ready(ctx, c.hosts[i]) })
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ready says whether a process says so.
+func (c *cluster) ready(ctx context.Context, h *host) bool {
+	status, _ := c.callAt(ctx, h.url, http.MethodGet, "/health/readiness", "", "", nil, nil)
+	return status == http.StatusOK
 }
 
 // call asks node i and returns the status, 0 if there was no answer.
@@ -319,6 +350,11 @@ func (c *cluster) call(ctx context.Context, i int, method, path, key string, in,
 // callAfter is call of a node that has applied an index, "" for any, and returns the index of the
 // answer too.
 func (c *cluster) callAfter(ctx context.Context, i int, method, path, key, index string, in, out any) (int, string) {
+	return c.callAt(ctx, c.hosts[i].url, method, path, key, index, in, out)
+}
+
+// callAt is callAfter of the process at an address.
+func (c *cluster) callAt(ctx context.Context, url, method, path, key, index string, in, out any) (int, string) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -327,7 +363,7 @@ func (c *cluster) callAfter(ctx context.Context, i int, method, path, key, index
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.hosts[i].url+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, url+path, body)
 	if err != nil {
 		return 0, ""
 	}

@@ -42,6 +42,7 @@ var kinds = []struct {
 	{name: fullDisk, weight: 1, nodes: 1, needs: volumes, longer: 3 * time.Second},
 	{name: "damage", weight: 3, nodes: 1, needs: majority, longer: time.Second, ways: stoppedDamage},
 	{name: "damage while running", weight: 2, nodes: 1, needs: majority, longer: 3 * time.Second, ways: runningDamage},
+	{name: "old folder", weight: 3, nodes: 1, needs: majority, longer: 2 * time.Second, ways: oldFolders},
 	{name: "rotate", weight: 3, nodes: 1, needs: majority, longer: 2 * time.Second, ways: rotations},
 	{name: "change program", weight: 3, nodes: 1, needs: second, longer: time.Second},
 	{name: "restore", weight: 2, nodes: 1, longer: 3 * time.Second},
@@ -91,7 +92,7 @@ func permitted(cfg *Config) (may map[need]bool, left []string) {
 		case n.need == second && cfg.Next == "":
 			n.err = errors.New("changes of the program need a second one: --next")
 		case n.need == majority && cfg.Nodes < 3:
-			n.err = errors.New("damage, rotations, replaced nodes and lost quorums need three nodes")
+			n.err = errors.New("damage, old folders, rotations, replaced nodes and lost quorums need three nodes")
 		}
 		if may[n.need] = n.err == nil && may[n.also]; n.err != nil {
 			left = append(left, n.err.Error())
@@ -233,6 +234,7 @@ func (r *run) does(kind string) func(context.Context, *fault) error {
 		fullDisk:               r.fill,
 		"damage":               r.damage,
 		"damage while running": r.damageRunning,
+		"old folder":           r.oldFolder,
 		"rotate":               r.rotate,
 		"change program":       r.changeProgram,
 		"restore":              r.restore,

@@ -32,7 +32,7 @@ func (r *run) lookAt(ctx context.Context, n int, random *rand.Rand) {
 	r.quiet.RLock()
 	defer r.quiet.RUnlock()
 	all := r.pool.all()
-	if len(all) == 0 || r.c.call(ctx, n, http.MethodGet, "/health/readiness", "", nil, nil) != http.StatusOK {
+	if len(all) == 0 || !r.c.ready(ctx, r.c.hosts[n]) {
 		return
 	}
 	at, id, ok := r.reached(ctx, n)

@@ -74,3 +74,11 @@ func Misspell(path, word string, letter byte) (found int, err error) {
 		found++
 	}
 }
+
+// Copy copies all that is in a folder into another one, which may be there and then has nothing of its own.
+func Copy(from, to string) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	return command("cp", "-a", from+"/.", to)
+}
