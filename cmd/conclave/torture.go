@@ -40,7 +40,8 @@ not permit is left out, and the report says so. All that was seen is written int
 With --simulate it drives this program's own state machine and leases through random schedules: ticks
 that are lost, repeated and reordered, replicas that lag, processes that are killed with and without
 the end of their journal, members that are removed and go on spending, limits that change, and windows
-that end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
+that end while all is down, with clocks that are up to five seconds off. After each step it looks
+whether a budget could be overspent or a bill lost.
 That touches no cluster and no network; its files are in a folder of their own, which it removes.`,
 		Example: `  conclave torture --for 10m --dir report
   conclave torture --for 10m --next ./conclave-1.5

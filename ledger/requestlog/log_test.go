@@ -393,10 +393,11 @@ func TestLog_Retention(t *testing.T) {
 // However many rows come, those that are kept take no more of the disk than they may and a twentieth, and the newest are there.
 func TestLog_RetentionBySize(t *testing.T) {
 	t.Parallel()
-	f := &fixture{source: newSource(), dir: t.TempDir(), now: noon.Add(-24 * time.Hour), keep: requestlog.Retention{Bytes: 256 << 10}}
+	f := &fixture{source: newSource(), dir: t.TempDir(), now: noon.Add(-24 * time.Hour), keep: requestlog.Retention{Bytes: 64 << 10}}
 	f.open(t)
+	const rounds = 6
 	last := ""
-	for i := range 30 {
+	for i := range rounds {
 		records := requests(noon, 500) // of one hour that does not end meanwhile
 		for k := range records {
 			records[k] = records[k%9] // served, not refused: none is merged with another
@@ -421,7 +422,7 @@ func TestLog_RetentionBySize(t *testing.T) {
 			t.Fatalf("after %d rows %d files of %d bytes are left, want %d at most (%v)", 500*(i+1), len(files), size, f.keep.Bytes, err)
 		}
 	}
-	if p := f.rows(t, requestlog.Query{Limit: 1}); len(p.Rows) != 1 || p.Rows[0].RequestID != last || p.Total >= 30*500 {
+	if p := f.rows(t, requestlog.Query{Limit: 1}); len(p.Rows) != 1 || p.Rows[0].RequestID != last || p.Total >= rounds*500 {
 		t.Errorf("got %d rows, the newest %+v", p.Total, p.Rows)
 	}
 	if err := f.Close(); err != nil {

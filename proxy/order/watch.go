@@ -41,8 +41,12 @@ type WatchConfig struct {
 // Watch asks providers for the batches that they run, on one node of the cluster, until what each has used is booked: on the
 // leader, and one that a node has begun to book on that node. Each is asked for less and less often.
 type Watch struct {
-	cfg  WatchConfig
-	next map[string]time.Time // when a batch is asked for; owned by Run
+	cfg WatchConfig
+
+	// What follows is owned by Run.
+	next   map[string]time.Time // when a batch is asked for
+	led    bool                 // it did in the last round
+	looked time.Time            // when the records were read last
 }
 
 // NewWatch makes a Watch.
@@ -73,10 +77,22 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// Round asks for those batches whose time has come, one after the other. A node forgets the times of those that are not its
-// own: it asks anew when it leads again.
+// Round asks for those batches whose time has come, one after the other. A node that leads no more forgets all times: it asks
+// anew when it leads again. Until then it looks less often for what it has begun, which is rare.
 func (w *Watch) Round(ctx context.Context) {
 	leads := w.cfg.Leads()
+	if w.led && !leads {
+		clear(w.next)
+	}
+	w.led = leads
+	if now := w.cfg.Now(); leads || now.Sub(w.looked) >= w.cfg.Every {
+		w.looked = now
+		w.ask(ctx, leads)
+	}
+}
+
+// ask asks for those of the batches that are the leader's, or only of those that this node has begun to book, whose time has come.
+func (w *Watch) ask(ctx context.Context, leads bool) {
 	open, err := w.cfg.Store.List(ctx, func(a *resource.Artifact) bool {
 		return a.Order != nil && a.ChargedAt == 0 && (leads || w.began(a))
 	})
