@@ -2,6 +2,9 @@ package node_test
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,23 +19,42 @@ import (
 	"github.com/conclave-llm/conclave/node/nodetest"
 )
 
+const heldChunk = `data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}` + "\n\n"
+
 // TestLife_RollingRestart restarts three nodes one after the other, each while 50 streams are open
 // on it: none is cut, the leader hands over first, and writes go on.
 func TestLife_RollingRestart(t *testing.T) {
 	t.Parallel()
-	c := nodetest.Config{
-		Mock: mock.Config{Chunks: 10, ChunkDelay: 100 * time.Millisecond},
-		Edit: func(_ int, cfg *node.Config) { cfg.DrainTimeout = 15 * time.Second },
-	}.Start(t, 3)
+	c := nodetest.Config{Edit: func(_ int, cfg *node.Config) { cfg.DrainTimeout = time.Minute }}.Start(t, 3)
 	k := c.Key(0, fields{"name": "k"})
+	var held atomic.Pointer[chan struct{}] // closed: streams go on
+	held.Store(new(chan struct{}))
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hold := *held.Load()
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, heldChunk)
+		w.(http.Flusher).Flush()
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, heldChunk+"data: [DONE]\n\n")
+	}))
+	t.Cleanup(func() {
+		upstream.CloseClientConnections()
+		upstream.Close()
+	})
+	c.Model("held", upstream.URL)
 	var whole atomic.Int64
 	for _, n := range c.Nodes {
+		hold := make(chan struct{})
+		held.Store(&hold)
 		var wg sync.WaitGroup
 		var first sync.WaitGroup
 		for range 50 {
 			first.Add(1)
 			wg.Go(func() {
-				s := n.Stream(k.Secret, nil)
+				s := n.Stream(k.Secret, fields{"model": "held"})
 				defer s.Close()
 				event := s.Next()
 				first.Done()
@@ -62,9 +84,12 @@ func TestLife_RollingRestart(t *testing.T) {
 			c.Await("another leads", func() bool { at := other.Leader(); return at != "" && at != id })
 			t.Logf("the leader handed over %s after the signal", time.Since(start).Round(time.Millisecond))
 			if len(stopped) != 0 {
-				t.Error("the leader handed over after its last stream")
+				t.Error("the leader stopped before its last stream ended")
 			}
+		} else {
+			c.Await("it stops", func() bool { status, _ := n.Do("GET", "/health/readiness", "", nil); return status != 200 })
 		}
+		close(hold)
 		wg.Wait()
 		t.Logf("node %s stopped after %s", n.Name, (<-stopped).Round(time.Millisecond))
 		n.Start()

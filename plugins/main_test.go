@@ -163,9 +163,10 @@ func guard(name, plugin, config string) plugins.Spec {
 	}
 }
 
-// eventually waits for the condition.
+// eventually waits for the condition: a minute at least, for a machine may be busy elsewhere.
 func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
+	within = max(within, time.Minute)
 	end := time.NewTimer(within)
 	defer end.Stop()
 	look := time.NewTicker(5 * time.Millisecond)

@@ -478,20 +478,22 @@ func TestCluster(t *testing.T) {
 		for _, m := range ms {
 			ready(t, m)
 		}
-		leads := 0
 		for _, m := range ms {
-			if m.node.IsLeader() {
-				leads++
-			}
 			for _, team := range []string{"t1", "t2", "t3"} {
 				if !hasTeam(m, team) {
 					t.Errorf("%s lost %s", m.name, team)
 				}
 			}
 		}
-		if leads != 1 || voters(ms[0]) != 3 {
-			t.Errorf("%d leaders, %d voters, want 1 and 3", leads, voters(ms[0]))
-		}
+		eventually(t, "one of three voters leads", func() bool { // on a busy machine it may not be the first that was elected
+			leads := 0
+			for _, m := range ms {
+				if m.node.IsLeader() {
+					leads++
+				}
+			}
+			return leads == 1 && voters(ms[0]) == 3
+		})
 	})
 	t.Run("a node is removed", func(t *testing.T) {
 		l := leader(t, ms)

@@ -155,9 +155,13 @@ func (c *Cluster) Sync(api *client.Client) {
 	c.t.Helper()
 	for _, n := range c.Nodes {
 		if n.Running() && !n.isCut() {
-			if status, body := n.Do("GET", "/api/v1/cluster", MasterKey, nil, "X-Conclave-Min-Index", api.Index()); status != 200 {
-				c.t.Fatalf("node %s does not reach index %s: %d %s", n.Name, api.Index(), status, body)
-			}
+			c.Await("node "+n.Name+" reaches index "+api.Index(), func() bool {
+				status, body := n.Do("GET", "/api/v1/cluster", MasterKey, nil, "X-Conclave-Min-Index", api.Index())
+				if status != 200 && status != 503 { // it waits, but not for as long as a busy machine may need
+					c.t.Fatalf("node %s: %d %s", n.Name, status, body)
+				}
+				return status == 200
+			})
 		}
 	}
 }
