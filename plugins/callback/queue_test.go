@@ -295,7 +295,7 @@ func TestQueue_AnHourDown(t *testing.T) {
 			j.add(rate)
 			q.Wake()
 			time.Sleep(time.Second)
-			if second%600 == 599 {
+			if second%600 == 300 {
 				q.Close()
 				q = start()
 			}
