@@ -2,9 +2,11 @@ package gossip
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -88,18 +90,25 @@ func TestInbox_DropsTheOldest(t *testing.T) {
 	}
 }
 
+// TestLogWriter writes what memberlist says at the level that it has here, and what it says again and again once.
 func TestLogWriter(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	w := logWriter{slog.New(slog.NewTextHandler(&out, nil))}
+	w := newLogWriter(slog.New(slog.NewTextHandler(&out, nil)))
+	now := time.Unix(1_800_000_000, 0)
+	w.now = func() time.Time { return now }
+	say := func(line string) {
+		t.Helper()
+		if _, err := w.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, line := range []string{
 		"2026/01/02 03:04:05 [WARN] memberlist: refuting a suspect message\n",
 		"2026/01/02 03:04:05 [DEBUG] memberlist: not shown\n",
 		"[ERR] Failed to shutdown\n",
 	} {
-		if _, err := w.Write([]byte(line)); err != nil {
-			t.Fatal(err)
-		}
+		say(line)
 	}
 	got := out.String()
 	for _, want := range []string{`level=INFO msg=memberlist text="refuting a suspect message"`, `level=WARN msg=memberlist text="Failed to shutdown"`} {
@@ -109,6 +118,26 @@ func TestLogWriter(t *testing.T) {
 	}
 	if strings.Contains(got, "not shown") {
 		t.Errorf("log has a debug line:\n%s", got)
+	}
+
+	out.Reset()
+	for i := range 1000 { // three hours without the peer
+		say(fmt.Sprintf("[ERR] memberlist: Push/Pull with b failed: dial tcp 10.0.0.1:%d: i/o timeout\n", i))
+		say("[WARN] memberlist: Was able to connect to b over TCP but UDP probes failed, network may be misconfigured\n")
+		say(fmt.Sprintf("[ERR] memberlist: Decrypt packet failed: no key from=10.0.0.9:%d\n", i))
+		now = now.Add(10 * time.Second)
+	}
+	say("[ERR] memberlist: Push/Pull with c failed: i/o timeout\n")
+	now = now.Add(logPause)
+	say("[ERR] memberlist: Push/Pull with b failed: i/o timeout\n")
+	if got := strings.Count(out.String(), "\n"); got != 5 {
+		t.Errorf("%d lines, want one of each kind and peer, and one after the pause:\n%s", got, out.String())
+	}
+	for i := range 10 * logKinds {
+		say(fmt.Sprintf("[ERR] memberlist: discarding packet with unacceptable label %d\n", i))
+	}
+	if len(w.last) > logKinds {
+		t.Errorf("%d kinds are remembered, want %d at most", len(w.last), logKinds)
 	}
 }
 

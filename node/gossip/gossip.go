@@ -197,7 +197,7 @@ func (g *Gossip) settings() *memberlist.Config {
 	c.DeadNodeReclaimTime = reclaimAfter
 	c.RequireNodeNames = true
 	c.EnableCompression = false // frames are small and binary
-	c.LogOutput = logWriter{g.cfg.Logger}
+	c.LogOutput = newLogWriter(g.cfg.Logger)
 	d := &delegate{g: g, meta: encodeMeta(g.cfg.Epoch, g.cfg.Name)}
 	c.Delegate = d
 	c.Events = d

@@ -1,6 +1,9 @@
 package cluster
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // StartApart is Start with each node in a network namespace of its own, so that Cut can
 // part them. It needs root and ip.
@@ -43,3 +46,9 @@ func (c *Cluster) Heal() { c.part(c.net.Heal()) }
 
 // Narrow lets no more than a rate, such as "1mbit", reach node i; "" ends that.
 func (c *Cluster) Narrow(i int, rate string) { c.t.Helper(); c.part(c.net.Narrow(i, rate)) }
+
+// Wire is what becomes of packets from one node to another; the zero value is a good one.
+type Wire struct {
+	Cut           bool          // all get lost
+	Delay, Jitter time.Duration // between Delay and the sum; they stay in their order
+}

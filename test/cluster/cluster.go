@@ -29,11 +29,13 @@ const MasterKey = "sk-test-master-0123456789abcdef"
 type Cluster struct {
 	Nodes []*Node
 	Mock  *Process
+	Typed []string // the commands that made it, as an operator types them
 	t     testing.TB
 	bin   string
 	dir   string
 	mock  string       // address of the upstream
 	net   *rig.Network // nil: all on loopback
+	wires *wires       // nil: nodes speak directly
 	how   Config
 	added int // nodes beside Nodes
 }
@@ -46,6 +48,7 @@ type Config struct {
 	Program string                  // of the nodes; "": Binary
 	Env     func(i int) []string    // variables of node i beside this process's; nil: none
 	Apart   bool                    // each node in a network namespace of its own, so that Cut can part them: needs root and ip
+	Wired   bool                    // Apart, and what nodes say to each other takes wires, so that Wire can delay it: needs /dev/net/tun
 
 	// Remembered is how many requests the upstream remembers; 0: its default.
 	Remembered int
@@ -89,13 +92,16 @@ func StartWith(t testing.TB, n int, lines string) *Cluster {
 func (how Config) Start(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), how: how}
-	if how.Apart {
+	if how.Apart || how.Wired {
 		w, err := rig.NewNetwork(n)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(w.Close)
 		c.net, c.mock = w, w.Gateway()+":4090"
+		if how.Wired {
+			c.wire(t, n)
+		}
 	}
 	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock, "--journal", strconv.Itoa(how.Remembered))
 	t.Cleanup(c.stop)
@@ -103,10 +109,13 @@ func (how Config) Start(t testing.TB, n int) *Cluster {
 	for i := range n {
 		c.Nodes = append(c.Nodes, c.add(i))
 	}
-	c.Nodes[0].Start("--bootstrap")
-	c.Nodes[0].AwaitReady()
-	for _, node := range c.Nodes[1:] {
-		node.Start("--join", c.Nodes[0].Address, "--token", c.joinToken())
+	for i, node := range c.Nodes {
+		args := []string{"--bootstrap"}
+		if i > 0 {
+			args = []string{"--join", c.Nodes[0].Address, "--token", c.joinToken()}
+		}
+		c.typed(append([]string{"serve", "--config", node.File}, args...)...)
+		node.Start(args...)
 		node.AwaitReady()
 	}
 	c.AwaitVoters(n)
@@ -148,6 +157,9 @@ func (c *Cluster) add(i int) *Node {
 	lines := c.how.Lines
 	if c.net != nil {
 		client, address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
+	}
+	if c.wires != nil {
+		address = wireHost(i) + ":4001"
 	}
 	n.URL, n.Address = "http://"+client, address
 	if c.how.Relayed {
@@ -201,12 +213,20 @@ model "demo" {
 `
 
 func (c *Cluster) joinToken() string {
-	cmd := exec.CommandContext(c.t.Context(), c.bin, "cluster", "join-token", "--ttl", "5m", "--server", c.Nodes[0].URL, "--key", MasterKey)
+	args := []string{"cluster", "join-token", "--ttl", "15m"}
+	cmd := exec.CommandContext(c.t.Context(), c.bin, args...)
+	cmd.Env = append(cmd.Environ(), "CONCLAVE_SERVER="+c.Nodes[0].URL, "CONCLAVE_MASTER_KEY="+MasterKey)
+	c.typed(args...)
 	out, err := cmd.Output()
 	if err != nil {
 		c.t.Fatalf("join token: %v\n%s", err, stderrOf(err))
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// typed notes a command.
+func (c *Cluster) typed(args ...string) {
+	c.Typed = append(c.Typed, "conclave "+strings.ReplaceAll(strings.Join(args, " "), c.dir+"/", ""))
 }
 
 func stderrOf(err error) []byte {

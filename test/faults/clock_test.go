@@ -89,8 +89,8 @@ func TestClock_Wrong(t *testing.T) {
 		})
 	}
 	certs := c.certificates()
-	s := spenders(t, c.Cluster, secret, ask)
-	a := audit(t, c.Cluster, id, resource.Dollar)
+	s := spenders(t, c.Cluster, secret, ask, spendPause)
+	a := audit(t, c.Cluster, id, resource.Dollar, 3*time.Millisecond)
 	tr := startTraffic(c.Cluster, hourly, 1)
 	for _, step := range []struct {
 		leader, brief bool
@@ -105,7 +105,7 @@ func TestClock_Wrong(t *testing.T) {
 		{true, false, "-1800ms -0.05", -2 * time.Second},
 		{false, false, "0s 0.05", 2 * time.Second}, // after forty
 	} {
-		if step.brief || os.Getenv("CONCLAVE_FULL") != "" {
+		if step.brief || full() {
 			c.wrong(step.leader, step.how, step.off, long, tr)
 		}
 	}

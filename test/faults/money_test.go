@@ -46,6 +46,12 @@ func dear(c *cluster.Cluster, t *testing.T) map[string]any {
 // dearBill is what the upstream billed for the dear model.
 func dearBill(t *testing.T, c *cluster.Cluster) (nanos resource.Money, requests int64) {
 	t.Helper()
+	return billOf(t, c, "dear", dearPrompt, dearCompletion)
+}
+
+// billOf is what the upstream billed for a model, at nanodollars a token.
+func billOf(t *testing.T, c *cluster.Cluster, model string, prompt, completion int64) (nanos resource.Money, requests int64) {
+	t.Helper()
 	var all struct {
 		Models map[string]struct {
 			Requests   int64 `json:"requests"`
@@ -56,8 +62,8 @@ func dearBill(t *testing.T, c *cluster.Cluster) (nanos resource.Money, requests 
 	if status := cluster.Call(t, http.MethodGet, c.MockURL()+"/mock/usage", "", nil, &all); status != http.StatusOK {
 		t.Fatalf("the upstream's bill: status %d", status)
 	}
-	u := all.Models["dear"]
-	return resource.Money(u.Prompt*dearPrompt + u.Completion*dearCompletion), u.Requests
+	u := all.Models[model]
+	return resource.Money(u.Prompt*prompt + u.Completion*completion), u.Requests
 }
 
 // auditor looks at a key's account on every node in turn until it is stopped.
@@ -68,10 +74,11 @@ type auditor struct {
 	done  sync.WaitGroup
 }
 
-func audit(t *testing.T, c *cluster.Cluster, id string, limit resource.Money) *auditor {
+// audit looks once in an interval.
+func audit(t *testing.T, c *cluster.Cluster, id string, limit resource.Money, every time.Duration) *auditor {
 	a := &auditor{stop: make(chan struct{})}
 	a.done.Go(func() {
-		tick := time.NewTicker(3 * time.Millisecond)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for i := 0; ; i++ {
 			select {
@@ -138,7 +145,7 @@ func TestMoney_ADollar(t *testing.T) {
 			c := cluster.Start(t, 3)
 			ask := dear(c, t)
 			id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1, "per": "total", "strict": true}}})
-			a := audit(t, c, id, resource.Dollar)
+			a := audit(t, c, id, resource.Dollar, 3*time.Millisecond)
 			var ok, refused, lost atomic.Int64
 			var load, fault sync.WaitGroup
 			begin, leader := make(chan struct{}), c.Leader()

@@ -51,7 +51,7 @@ func (p parting) cut(c *cluster.Cluster, node int) {
 // partings are those of the test: a few, or with CONCLAVE_FULL twenty at random, which
 // CONCLAVE_SEED repeats.
 func partings(t *testing.T) (list []parting) {
-	if os.Getenv("CONCLAVE_FULL") == "" {
+	if !full() {
 		return []parting{
 			{leader: true, how: "both", length: 2500 * time.Millisecond},
 			{leader: false, how: "both", kill: true, length: 1500 * time.Millisecond},
@@ -100,11 +100,11 @@ func spendParted(t *testing.T, c *cluster.Cluster, ask map[string]any, p parting
 	if !p.leader {
 		node = (leader + 1) % 3
 	}
-	s := spenders(t, c, secret, ask)
+	s := spenders(t, c, secret, ask, spendPause)
 	c.Await("every node serves the key", 10*time.Second, func() bool {
 		return s.ok[0].Load() > 0 && s.ok[1].Load() > 0 && s.ok[2].Load() > 0
 	})
-	a := audit(t, c, id, resource.Dollar)
+	a := audit(t, c, id, resource.Dollar, 3*time.Millisecond)
 	p.cut(c, node)
 	atCut := s.ok[node].Load()
 	if p.kill {
@@ -158,12 +158,16 @@ type spending struct {
 	wg            sync.WaitGroup
 }
 
-func spenders(t *testing.T, c *cluster.Cluster, secret string, ask map[string]any) *spending {
+// spendPause is between two requests of a worker with which a dollar lasts for some seconds.
+const spendPause = 150 * time.Millisecond
+
+// spenders sends requests by two workers a node, each with pauses.
+func spenders(t *testing.T, c *cluster.Cluster, secret string, ask map[string]any, pause time.Duration) *spending {
 	s := &spending{stop: make(chan struct{})}
 	for i := range 6 {
 		node := i % 3
 		s.wg.Go(func() {
-			tick := time.NewTicker(150 * time.Millisecond)
+			tick := time.NewTicker(pause)
 			defer tick.Stop()
 			for {
 				select {
@@ -219,6 +223,95 @@ func awaitLedger(t *testing.T, c *cluster.Cluster) {
 		return err == nil, string(out)
 	})
 	t.Logf("ledger verify: %s", out)
+}
+
+// TestMoney_Isolated cuts a follower off from the others under load, with CONCLAVE_FULL for half an hour. All that time it serves a key that
+// it knows; of a budget it spends no more than what it held of it when it was cut off; it takes no admin writes, and of keys that
+// it does not know says that it cannot tell. The others do all of it. Soon after healing every node has the upstream's bill, to the nanodollar.
+func TestMoney_Isolated(t *testing.T) {
+	c := cluster.StartApart(t, 3)
+	limit := resource.Dollar
+	if full() {
+		limit *= 100
+	}
+	ask := dear(c, t)
+	tight, tightSecret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": int64(limit / resource.Dollar), "per": "total", "strict": true}}})
+	open, openSecret := c.NewKey(0, map[string]any{})
+	node := (c.Leader() + 1) % 3
+	other := (node + 1) % 3
+	pause := lasting(spendPause, time.Second)
+	s, o := spenders(t, c, tightSecret, ask, pause), spenders(t, c, openSecret, cluster.ChatBody(), pause)
+	a := audit(t, c, tight, limit, lasting(3*time.Millisecond, 100*time.Millisecond))
+	for i := range c.Nodes {
+		c.Await("every node serves both keys", 20*time.Second, func() bool { return s.ok[i].Load() > 0 && o.ok[i].Load() > 0 })
+	}
+	billed, requests := dearBill(t, c)
+	each := billed / resource.Money(requests) // all are alike
+	c.Mute(node)
+	c.Deafen(node)
+	cut := time.Now()
+	held := metric(t, c, node, "conclave_budget_lease_dollars")
+	before := s.ok[node].Load()
+	refuses := func() (bool, string) {
+		status, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[node].URL+"/api/v1/keys", cluster.MasterKey, map[string]any{})
+		return status == http.StatusServiceUnavailable && contains(text, `"no_leader"`), fmt.Sprintf("%d %s", status, text)
+	}
+	c.AwaitThat("the node that is cut off has no leader", 20*time.Second, refuses)
+	_, later := c.NewKey(other, map[string]any{})
+	knows := func() (int, string) {
+		status, text := cluster.CallRaw(t, http.MethodGet, c.Nodes[node].URL+"/v1/models", later, nil)
+		return status, string(text)
+	}
+	writes := 1
+	for {
+		if status, text := knows(); status != http.StatusServiceUnavailable {
+			t.Errorf("a key that was made since: %d %s, want 503: it may be good", status, text)
+		}
+		if status, _ := tryKey(t, c, other); status != http.StatusCreated {
+			t.Errorf("a write through another node: status %d, want 201", status)
+		}
+		left := lasting(0, 30*time.Minute) - time.Since(cut)
+		if left <= 0 {
+			break
+		}
+		pass(min(left, 20*time.Second))
+		if ok, instead := refuses(); !ok {
+			t.Errorf("a write through the node that is cut off: %s, want 503 no_leader", instead)
+		}
+		writes++
+	}
+	alone := s.ok[node].Load() - before
+	apart := time.Since(cut)
+	c.Heal()
+	for _, n := range c.Nodes {
+		n.AwaitReady()
+	}
+	c.AwaitThat("the node serves the key that was made meanwhile", 20*time.Second, func() (bool, string) {
+		status, text := knows()
+		return status == http.StatusOK, text
+	})
+	well := time.Since(cut) - apart
+	s.end()
+	o.end()
+	a.end()
+	t.Logf("cut off for %s: it answered %d requests of the budget's key, %s; it had %.4f dollars of it; %d writes refused there; well %s after healing", apart.Round(time.Second),
+		alone, resource.Money(alone)*each, held, writes, well.Round(10*time.Millisecond))
+	// What two workers had in flight when it was cut off was held already.
+	if spent := float64(resource.Money(alone-2)*each) / float64(resource.Dollar); held < 0 || spent > held {
+		t.Errorf("the node spent %.4f dollars while it was cut off, and had %.4f", spent, held)
+	}
+	if o.refused.Load()+o.lost.Load()+s.lost.Load() > 0 {
+		t.Errorf("of the key without a budget %d requests were refused and %d lost, of the other one %d lost, want none", o.refused.Load(), o.lost.Load(), s.lost.Load())
+	}
+	billed, requests = dearBill(t, c)
+	t.Logf("with a budget of %s: %d answered, %d refused, billed %s for %d; %d looks, at most %s", limit, s.answered(), s.refused.Load(), billed, requests, a.looks, a.most)
+	if billed > limit {
+		t.Errorf("the upstream billed %s of %s", billed, limit)
+	}
+	awaitBooks(t, c, tight, billed, requests, s.answered(), true)
+	billed, requests = billOf(t, c, "demo", promptNanos, completionNanos)
+	awaitBooks(t, c, open, billed, requests, o.answered(), true)
+	awaitLedger(t, c)
 }
 
 // TestKeys_RevokedBehindAPartition deletes a key while a node is cut off: there it works until

@@ -6,9 +6,24 @@ import (
 	"bytes"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/node/torture/rig"
 )
+
+// full says whether tests run in their long forms: CONCLAVE_FULL.
+func full() bool { return os.Getenv("CONCLAVE_FULL") != "" }
+
+// lasting is how long something lasts: brief, or in its long form long.
+func lasting(brief, long time.Duration) time.Duration {
+	if full() {
+		return long
+	}
+	return brief
+}
+
+// length is how long a fault lasts: d, or in its long form ten times that.
+func length(d time.Duration) time.Duration { return lasting(d, 10*d) }
 
 // missing skips a test for which a tool is not there; where everything is installed, it fails.
 func missing(t *testing.T, what string) {

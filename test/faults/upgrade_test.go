@@ -39,7 +39,7 @@ type roaming struct {
 	ok, failed, moved atomic.Int64 // moved: answered by another node than the first asked
 	again             atomic.Int64 // rounds after one in which no node answered
 	mu                sync.Mutex   // guards why
-	why               []string
+	why               []string     // each answer of a round in which no node served
 }
 
 func roam(t *testing.T, c *cluster.Cluster, secret string) *roaming {
@@ -68,6 +68,7 @@ func (l *roaming) once(t *testing.T, c *cluster.Cluster, secret string, at int) 
 	for try := range 3 * len(c.Nodes) {
 		if try > 0 && try%len(c.Nodes) == 0 {
 			l.again.Add(1)
+			l.note(seen)
 			select {
 			case <-t.Context().Done():
 			case <-time.After(clientPause):
@@ -85,6 +86,10 @@ func (l *roaming) once(t *testing.T, c *cluster.Cluster, secret string, at int) 
 		seen = append(seen, fmt.Sprintf("%s %d %.120s", n.Name, status, body))
 	}
 	l.failed.Add(1)
+	l.note(seen)
+}
+
+func (l *roaming) note(seen []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.why = append(l.why, strings.Join(seen, "; "))
@@ -100,7 +105,7 @@ func (l *roaming) end(t *testing.T) {
 	t.Logf("%d requests answered, %d of them by another node than the first asked, %d failed; %d times all nodes were asked again",
 		l.ok.Load(), l.moved.Load(), l.failed.Load(), l.again.Load())
 	if l.failed.Load() > 0 {
-		t.Errorf("%d requests failed, for example: %s", l.failed.Load(), l.why[0])
+		t.Errorf("%d requests failed, for example: %s", l.failed.Load(), l.why[len(l.why)-1])
 	}
 }
 

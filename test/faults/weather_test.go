@@ -5,22 +5,14 @@ package faults
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/conclave-llm/conclave/test/cluster"
 )
-
-// length is how long a fault lasts: d, or with CONCLAVE_FULL many times that.
-func length(d time.Duration) time.Duration {
-	if os.Getenv("CONCLAVE_FULL") != "" {
-		return 10 * d
-	}
-	return d
-}
 
 // weather sets what all relays do.
 func weather(c *cluster.Cluster, w cluster.Weather) {
@@ -126,14 +118,23 @@ func TestGossip_AloneIsCut(t *testing.T) {
 	begin, well := time.Now(), heard()
 	c.Await("frames are heard", 20*time.Second, func() bool { return heard() > well+20 })
 	perSecond := (heard() - well) / time.Since(begin).Seconds()
+	said := func() (n int) {
+		for _, node := range c.Nodes {
+			n += strings.Count(node.Log(), " msg=memberlist ")
+		}
+		return n
+	}
 	weather(c, cluster.Weather{Mute: true})
-	before, failed := w.count(), w.failed.Load()
+	before, failed, silent := w.count(), w.failed.Load(), said()
 	begin, well = time.Now(), heard()
 	if leaderFor(c, length(8*time.Second)) == "" {
 		t.Error("the leader changed")
 	}
 	if n := w.count() - before; n < 50 || w.failed.Load() > failed {
 		t.Errorf("%d writes acknowledged and %d refused without gossip, want at least 50 and none", n, w.failed.Load()-failed)
+	}
+	if n := said() - silent; n > 24 { // of some kinds, and two others for each node
+		t.Errorf("memberlist's lines in the logs are %d, want one when a state begins", n)
 	}
 	without := (heard() - well) / time.Since(begin).Seconds()
 	t.Logf("frames of others a second: %.1f, and %.1f without datagrams", perSecond, without)

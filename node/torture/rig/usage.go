@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // filler is the file that fills a Volume.
@@ -15,10 +16,14 @@ const filler = "filler"
 
 // Usage is what a process has of the machine.
 type Usage struct {
-	RSS     int64 // bytes
-	FDs     int
-	Threads int
+	RSS       int64 // bytes
+	FDs       int
+	Threads   int
+	Processor time.Duration // since the process began
 }
+
+// tick is the system's unit of the time that a process had.
+const tick = 10 * time.Millisecond
 
 // Usage asks the system.
 func (p *Process) Usage() (u Usage, err error) {
@@ -42,7 +47,31 @@ func (p *Process) Usage() (u Usage, err error) {
 			u.Threads = n
 		}
 	}
+	stat, err := fields(filepath.Join(dir, "stat"))
+	if err != nil {
+		return u, err
+	}
+	for _, at := range []int{11, 12} { // utime and stime
+		n, err := strconv.Atoi(stat[at])
+		if err != nil {
+			return u, fmt.Errorf("read what the process has used: %w", err)
+		}
+		u.Processor += time.Duration(n) * tick
+	}
 	return u, nil
+}
+
+// fields are those of a process's stat after its name.
+func fields(path string) ([]string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	list := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(list) < 13 {
+		return nil, fmt.Errorf("%s has %d fields", path, len(list))
+	}
+	return list, nil
 }
 
 // Size is how many bytes the files below a folder take. Files that go meanwhile count for nothing.
@@ -67,13 +96,8 @@ func Children() (map[int]string, error) {
 	}
 	out := map[int]string{}
 	for _, path := range all {
-		text, err := os.ReadFile(path)
-		at := bytes.LastIndexByte(text, ')') + 2
-		if err != nil || at < 2 {
-			continue // it has ended
-		}
-		fields := strings.Fields(string(text[at:]))
-		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(os.Getpid()) {
+		stat, err := fields(path)
+		if err != nil || stat[0] == "Z" || stat[1] != strconv.Itoa(os.Getpid()) { // it has ended, or is another's
 			continue
 		}
 		dir := filepath.Dir(path)
