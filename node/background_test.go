@@ -51,8 +51,8 @@ func TestBackground_everywhere(t *testing.T) {
 	c := nodetest.Config{Mock: mock.Config{Chunks: 5, Latency: 100 * time.Millisecond}}.Start(t, 2)
 	k := c.Key(0, fields{"name": "k"})
 	id := begin(t, c.Nodes[0], k.Secret, nil)
-	if status, raw := c.Nodes[1].Do("GET", "/v1/responses/"+id, k.Secret, nil); status != 200 || !strings.Contains(string(raw), `"status":"in_progress"`) {
-		t.Errorf("elsewhere: %d %s", status, raw)
+	if status, raw := c.Nodes[1].Do("GET", "/v1/responses/"+id, k.Secret, nil); status != 200 || !strings.Contains(string(raw), `"status":"in_progress"`) && !strings.Contains(string(raw), `"status":"completed"`) {
+		t.Errorf("elsewhere, while it is made: %d %s", status, raw)
 	}
 	status, r := poll(t, c, c.Nodes[1], k.Secret, id, "in_progress")
 	if status != "completed" || r["id"] != id || r["background"] != true || len(r["output"].([]any)) == 0 || r["usage"] == nil {

@@ -135,6 +135,7 @@ func (r *crashes) end(point string, node int, bin string) {
 // follower, at some and with CONCLAVE_FULL at all also the leader. It starts again by itself and serves; what was acknowledged is on
 // every node, no node is quarantined, and the books of all are the bill's.
 func TestCrash_EveryStep(t *testing.T) {
+	t.Parallel()
 	bin := nextBinary(t)
 	for _, p := range fault.Points {
 		if _, ok := crashPlan[p]; !ok {

@@ -59,6 +59,7 @@ func damageName(t *testing.T, n *cluster.Node) {
 // time of a follower and under load. What is damaged is found at the start, put aside and never served; the node comes back by itself with
 // what the others have, and nothing that was acknowledged is missing.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	c.NewKey(0, map[string]any{"name": markedName})
@@ -153,6 +154,7 @@ func TestDamage(t *testing.T) {
 // TestDamage_WhileRunning damages a value in the state of a node that runs. It is never told: the node ends when an entry needs
 // it, and comes back with the others' state.
 func TestDamage_WhileRunning(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	marked, _ := c.NewKey(0, map[string]any{"name": markedName})
 	_, secret := c.NewKey(0, map[string]any{})
@@ -197,6 +199,7 @@ func TestDamage_WhileRunning(t *testing.T) {
 // TestDamage_RowLost takes a row out of the state of a node that was killed: every value that is left is as it was written. The
 // node compares the whole with the state hash, ends, and comes back with what it lacked.
 func TestDamage_RowLost(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	marked, _ := c.NewKey(0, map[string]any{"name": markedName})
 	at := (c.Leader() + 1) % 3
@@ -239,6 +242,7 @@ func dropRow(t *testing.T, path, bucket, key string) {
 // TestDamage_FolderLost destroys a node's whole folder under load. The node is refused as it was; with a token of `cluster replace` it
 // comes back as another one, votes, and has everything that was acknowledged, while the old one is dead.
 func TestDamage_FolderLost(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	_, secret := c.NewKey(0, map[string]any{})
 	at := (c.Leader() + 1) % 3

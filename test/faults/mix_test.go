@@ -21,6 +21,7 @@ import (
 // The report is judged again from its files, and no more once one of them says otherwise.
 // It takes ten minutes, or what CONCLAVE_MIX says; CONCLAVE_SEED repeats a run.
 func TestMix_RandomFaults(t *testing.T) {
+	t.Parallel()
 	length := 10 * time.Minute
 	if d, err := time.ParseDuration(os.Getenv("CONCLAVE_MIX")); err == nil {
 		length = d

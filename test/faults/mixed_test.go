@@ -72,6 +72,7 @@ func (m *mixed) works() {
 // At each of the mixtures every node writes and serves what the others wrote, requests of clients that ask the next address never fail,
 // and no state is another one. Then the version is raised, and the older program is refused.
 func TestUpgrade_EveryOrder(t *testing.T) {
+	t.Parallel()
 	m := &mixed{t: t, bin: [2]string{cluster.Binary(t), nextBinary(t)}, runs: make([]int, 3)}
 	m.c = cluster.Start(t, 3)
 	id, secret := m.c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})

@@ -18,6 +18,7 @@ import (
 // they end again. The last one, which nobody tells that the entry is committed, goes on serving requests, and nothing that was
 // acknowledged before is missing there.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	bin := nextBinary(t)
 	all := []string{fault.EntryUnknown}
 	if os.Getenv("CONCLAVE_FULL") != "" {

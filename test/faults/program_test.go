@@ -105,6 +105,7 @@ func block(t *testing.T) int {
 // TestDev_PrintedLineWorksOnEachPort starts what make run starts, runs the printed curl line
 // against each printed endpoint, stops with Ctrl-C, and finds the data again.
 func TestDev_PrintedLineWorksOnEachPort(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Fatal("needs curl")
 	}
@@ -134,6 +135,7 @@ func TestDev_PrintedLineWorksOnEachPort(t *testing.T) {
 
 // TestDev_Processes kills one node of `dev --processes` and starts it again by hand.
 func TestDev_Processes(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "dev")
 	port := block(t)
 	d := startDev(t, "--data-dir", dir, "--port", strconv.Itoa(port), "--processes")

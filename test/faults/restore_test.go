@@ -51,6 +51,7 @@ func folder(n *cluster.Node) string { return n.Dir }
 // comes back afterwards: what was spent since the backup is in the books, each request once, and
 // what else was done since is undone.
 func TestSnapshot_RestoredUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"name": "k", "budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	gone, goneSecret := c.NewKey(0, map[string]any{"name": "gone"})
@@ -123,6 +124,7 @@ func TestSnapshot_RestoredUnderLoad(t *testing.T) {
 // becomes a cluster of its own with one command: it has everything that was acknowledged to clients
 // through it, and new nodes join.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"name": "k", "budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	survivor := (c.Leader() + 1) % 3
@@ -186,6 +188,7 @@ func TestRecover(t *testing.T) {
 // what the nodes had under way of the state before comes to the one after; in the last quarter a node is killed meanwhile now and
 // then. Each request is in the books once.
 func TestSnapshot_RestoredAgain(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("CONCLAVE_SEED"), 10, 64); err == nil {
 		seed = s

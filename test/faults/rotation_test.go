@@ -45,6 +45,7 @@ func exchanged(c *cluster.Cluster, kind string) (e exchange) {
 // the others have gone on without it. In the end all nodes have the new keys, open what was sealed, and all
 // start again from what they have; the books are the bill.
 func TestRotate_UnderLoad(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	status := c.Admin(0, http.MethodPost, "/api/v1/models", map[string]any{

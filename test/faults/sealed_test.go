@@ -18,6 +18,7 @@ import (
 // once with that node away. What was sealed before goes on opening, at each start, and the node's status names it with the
 // KEK that it rests on; sealed again it is named no more. Nothing of the old KEK itself is left in the folder.
 func TestSealed_SurvivesTheKEK(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	_, key := c.NewKey(0, map[string]any{})
 	status := c.Admin(0, http.MethodPost, "/api/v1/models", map[string]any{

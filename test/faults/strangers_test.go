@@ -37,6 +37,7 @@ func ids(all []cluster.Member) string {
 // both speak to each other on all ways that nodes have; a newcomer brings the token of one to the other; and in folders of nodes are files
 // that other systems obey. Each cluster stays what it was.
 func TestStrangers_OtherCluster(t *testing.T) {
+	t.Parallel()
 	c, other := cluster.Start(t, 3), cluster.Start(t, 1)
 	id, _ := c.NewKey(0, map[string]any{})
 	theirs, _ := other.NewKey(0, map[string]any{})
@@ -95,6 +96,7 @@ func move(t *testing.T, n *cluster.Node, address string) {
 // TestStrangers_Copied starts a copy of a node's folder beside the node, as a cloned machine does. One of the two ends and says why, the
 // cluster goes on, and nothing that was acknowledged is missing.
 func TestStrangers_Copied(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	n := c.Nodes[2]
@@ -140,6 +142,7 @@ func TestStrangers_Copied(t *testing.T) {
 // TestStrangers_Restored puts an older copy of a node's folder in its place, as who restores its disk from a backup does. The node finds that it
 // has forgotten votes and entries, gives up its vote, and comes back with everything.
 func TestStrangers_Restored(t *testing.T) {
+	t.Parallel()
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
 	at := (c.Leader() + 1) % 3

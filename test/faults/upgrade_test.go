@@ -255,6 +255,7 @@ func (b *bundler) await(state, binary string) upgrade {
 // is rolled out, rolled back by command, rolled out again and finalised. What only the new program
 // knows waits for that, and afterwards there is no way back.
 func TestUpgrade_Bundle(t *testing.T) {
+	t.Parallel()
 	next := nextBinary(t)
 	b := &bundler{t: t, dir: t.TempDir()}
 	b.key = filepath.Join(b.dir, "publisher.key")
@@ -268,7 +269,7 @@ func TestUpgrade_Bundle(t *testing.T) {
 		b.c.Await("the node serves the key", 10*time.Second, func() bool { return b.c.Chat(i, secret) == http.StatusOK })
 	}
 	start := func(file string) ([]byte, error) {
-		return b.conclave("cluster", "upgrade", "start", file, "--health", "6s", "--hold", "1s")
+		return b.conclave("cluster", "upgrade", "start", file, "--health", "8s", "--hold", "1s")
 	}
 	words := "exec " + cluster.Binary(t) + " plugin serve keywords"
 	b.must("plugin", "upload", b.pack("1.0", words))

@@ -101,7 +101,7 @@ func TestCrashes(t *testing.T) {
 			}
 		}
 	}
-	for range 25 { // what is made once, and kept, is there then
+	for range 10 { // what is made once, and kept, is there then
 		crash()
 	}
 	was := holds(t)
