@@ -98,8 +98,8 @@ func (c DeleteKey) Apply(tx *Tx) error {
 
 // dropCallbacks deletes those of the callbacks that were made for a key and that no key chooses any more.
 func (tx *Tx) dropCallbacks(names []string) {
-	for _, name := range names {
-		if !strings.HasPrefix(name, resource.KeyCallback) || tx.referrer(store.Callbacks, name) != "" {
+	for _, name := range resource.KeyCallbacks(names) {
+		if tx.referrer(store.Callbacks, name) != "" {
 			continue
 		}
 		if id, ok := tx.named(store.Callbacks, name); ok {

@@ -27,6 +27,16 @@ const NoCallbacks = "none"
 // KeyCallback begins the names of callbacks that were made for one key. They end with the last key that chooses them.
 const KeyCallback = "key:"
 
+// KeyCallbacks are those of the names that begin with KeyCallback.
+func KeyCallbacks(names []string) (own []string) {
+	for _, name := range names {
+		if strings.HasPrefix(name, KeyCallback) {
+			own = append(own, name)
+		}
+	}
+	return own
+}
+
 // WithoutCallback stands before the name of a callback, or of a plugin, that a request does without.
 const WithoutCallback = "-"
 

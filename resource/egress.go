@@ -71,15 +71,9 @@ func (p *Proxy) Validate(field string) error {
 		}
 		return nil
 	}
-	u, err := url.Parse(p.URL)
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		return invalidf(field+".url", "is not a URL such as http://host:3128, https://host:3128 or socks5://host:1080, or direct")
-	}
-	if _, has := u.User.Password(); has {
-		return invalidf(field+".url", "has a password in it; leave the user there and put the password into the secret proxy_password")
-	}
-	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return invalidf(field+".url", "has a path, a query or a fragment")
+	u, err := p.address(field + ".url")
+	if err != nil {
+		return err
 	}
 	if p.CA != "" && u.Scheme != "https" {
 		return invalidf(field+".ca", "says nothing where url is not https")
@@ -94,6 +88,21 @@ func (p *Proxy) Validate(field string) error {
 		}
 	}
 	return nil
+}
+
+// address is the URL of a proxy that is one.
+func (p *Proxy) address(field string) (*url.URL, error) {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return nil, invalidf(field, "is not a URL such as http://host:3128, https://host:3128 or socks5://host:1080, or direct")
+	}
+	if _, has := u.User.Password(); has {
+		return nil, invalidf(field, "has a password in it; leave the user there and put the password into the secret proxy_password")
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, invalidf(field, "has a path, a query or a fragment")
+	}
+	return u, nil
 }
 
 // TLS is how a provider's certificate is judged, and what is shown to it.

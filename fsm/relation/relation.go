@@ -88,10 +88,8 @@ func Of(r resource.Record) []Reference {
 		add(store.Projects, r.ProjectID, "project_id")
 		unseen(store.Users, r.UserID, "user_id") // a label, until somebody makes the user's record
 		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
-		for _, name := range r.Callbacks {
-			if strings.HasPrefix(name, resource.KeyCallback) {
-				unseen(store.Callbacks, name, "callbacks") // which ends with it
-			}
+		for _, name := range resource.KeyCallbacks(r.Callbacks) {
+			unseen(store.Callbacks, name, "callbacks") // which ends with it
 		}
 	case *resource.Organization:
 		unseen(store.Budgets, Customers(r.CustomerBudget), "customer_budget")
