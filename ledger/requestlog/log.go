@@ -222,8 +222,12 @@ func (l *Log) openFile() (err error) {
 	})
 }
 
-// beginAgain follows a journal whose numbers are lower than those that were taken.
+// beginAgain follows a journal whose numbers are lower than those that were taken: they come again, so all rows that have some
+// are sealed first.
 func (l *Log) beginAgain() error {
+	if err := l.Seal(l.cfg.Now().AddDate(100, 0, 0)); err != nil {
+		return err
+	}
 	l.taken = 0
 	return l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keySealed) })
 }

@@ -275,11 +275,17 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 	return b.page(), nil
 }
 
-// readHot reads the rows in bbolt, the newest first.
+// readHot reads the rows in bbolt from the end at which the query begins.
 func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 	c := tx.Bucket(bucketRows).Cursor()
 	sealed := sealedOf(tx)
-	for k, v := c.Last(); k != nil && numberOf(k) > sealed; k, v = c.Prev() {
+	k, v := c.Last()
+	step := c.Prev
+	if b.q.Ascending {
+		k, v = c.Seek(numberKey(sealed + 1))
+		step = c.Next
+	}
+	for ; k != nil && numberOf(k) > sealed; k, v = step() {
 		if err := b.step(); err != nil {
 			return err
 		}
@@ -290,8 +296,7 @@ func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 		if b.late(at) {
 			return nil
 		}
-		if b.hopeless(at) {
-			b.more = true
+		if b.done(at, at) {
 			continue
 		}
 		r, count, err := parseHot(numberOf(k), v)
@@ -311,30 +316,20 @@ func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 	return nil
 }
 
-// hopeless says that a row of the time cannot be among the first, and need not be counted.
-func (b *best) hopeless(at resource.Time) bool {
-	if b.q.Count || !b.q.byTime() || len(b.rows) < b.q.Limit {
-		return false
-	}
-	if b.q.Ascending {
-		return at > b.rows[0].Time
-	}
-	return at < b.rows[0].Time
-}
-
 // wants says that the row would be among the first so far.
 func (b *best) wants(r *Row) bool { return len(b.rows) < b.q.Limit || b.q.compare(r, &b.rows[0]) < 0 }
 
-// late says that no row that was written before one of the time can be among the first.
+// late says that no row that comes after one of the time, in the order in which they are read, can be among the first.
 func (b *best) late(at resource.Time) bool {
-	at += resource.Time(disorder)
-	if b.q.From != 0 && at < b.q.From {
-		return true
+	q := b.q
+	early, last := at-resource.Time(disorder), at+resource.Time(disorder)
+	full := q.byTime() && !q.Count && len(b.rows) >= q.Limit
+	if q.Ascending {
+		full = full && early > b.rows[0].Time
+		b.more = b.more || full && (q.To == 0 || at < q.To)
+		return full || q.To != 0 && early >= q.To
 	}
-	full := b.q.byTime() && !b.q.Ascending && !b.q.Count && len(b.rows) >= b.q.Limit
-	if full && at < b.rows[0].Time {
-		b.more = true
-		return true
-	}
-	return false
+	full = full && last < b.rows[0].Time
+	b.more = b.more || full && at >= q.From
+	return full || q.From != 0 && last < q.From
 }

@@ -12,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // TestSeal_EachRowOnce seals numbers of rows around those that are read and removed at once.
@@ -104,26 +105,34 @@ func TestSeal_DiedWhileRemoving(t *testing.T) {
 	}
 }
 
-// A journal that was lost begins with low numbers again, below those of sealed rows.
+// A journal that was lost begins with low numbers again, which rows have that are sealed, or not yet.
 func TestSeal_JournalBeganAgain(t *testing.T) {
 	t.Parallel()
-	f := open(t, requests(noon, 100)...)
-	if err := f.Seal(noon.Add(3 * time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	f.source = newSource()
-	f.source.add(requests(noon.Add(4*time.Hour), 10)...)
-	f.open(t)
-	if got := f.rows(t, requestlog.Query{}).Total; got != 110 {
-		t.Errorf("%d rows, want 110", got)
-	}
-	if err := f.Seal(noon.Add(6 * time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.rows(t, requestlog.Query{}).Total; got != 110 {
-		t.Errorf("%d rows after sealing, want 110", got)
+	for name, before := range map[string]time.Time{"sealed": noon.Add(3 * time.Hour), "some sealed": noon.Add(time.Hour), "none sealed": noon.Add(-time.Hour)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := open(t, requests(noon, 100)...)
+			if err := f.Seal(before); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f.source = newSource()
+			f.source.add(requests(noon.Add(4*time.Hour), 10)...)
+			f.open(t)
+			if got := f.rows(t, requestlog.Query{}).Total; got != 110 {
+				t.Errorf("%d rows, want 110", got)
+			}
+			if p := f.rows(t, requestlog.Query{Ascending: true}); p.Rows[0].Time != resource.At(noon) || p.Rows[109].Time < resource.At(noon.Add(4*time.Hour)) {
+				t.Errorf("got %s to %s, want the oldest first", p.Rows[0].Time, p.Rows[109].Time)
+			}
+			if err := f.Seal(noon.Add(6 * time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.rows(t, requestlog.Query{}).Total; got != 110 {
+				t.Errorf("%d rows after sealing, want 110", got)
+			}
+		})
 	}
 }
