@@ -125,7 +125,7 @@ func TestSeal_JournalBeganAgain(t *testing.T) {
 				t.Errorf("%d rows, want 110", got)
 			}
 			if p := f.rows(t, requestlog.Query{Ascending: true}); p.Rows[0].Time != resource.At(noon) || p.Rows[109].Time < resource.At(noon.Add(4*time.Hour)) {
-				t.Errorf("got %s to %s, want the oldest first", p.Rows[0].Time, p.Rows[109].Time)
+				t.Errorf("got %s to %s, want the oldest first", p.Rows[0].Time.Std(), p.Rows[109].Time.Std())
 			}
 			if err := f.Seal(noon.Add(6 * time.Hour)); err != nil {
 				t.Fatal(err)
