@@ -19,7 +19,8 @@ import (
 // TestMix_RandomFaults has the product torture a cluster of its own with faults of every kind that this machine permits, nodes that
 // change to the program to come and back among them, under load, after which every invariant that the report shows must hold.
 // The report is judged again from its files, and no more once one of them says otherwise.
-// It takes ten minutes, or what CONCLAVE_MIX says; CONCLAVE_SEED repeats a run.
+// It takes ten minutes, or what CONCLAVE_MIX says; CONCLAVE_SEED repeats a run. Parallel tests begin with the last, so this one, in a file
+// whose name is one of the last, has most of the others beside it.
 func TestMix_RandomFaults(t *testing.T) {
 	t.Parallel()
 	length := 10 * time.Minute
