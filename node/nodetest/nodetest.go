@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"path/filepath"
 	"strconv"
@@ -130,18 +131,16 @@ func (c *Cluster) add() *Node {
 // Model makes a model whose one deployment is at base, and waits until every node has it.
 func (c *Cluster) Model(name, base string) {
 	c.t.Helper()
-	api := c.Nodes[0].Admin()
-	_, err := api.Models().Create(c.t.Context(), Fields{
-		"name": name,
-		"deployments": []any{Fields{
-			"name": name + "-1", "provider": "openai", "api_base": base, "model": name, "api_key": UpstreamKey,
-			"price": Fields{"input": PerMillion(PromptPrice), "output": PerMillion(CompletionPrice)},
-		}},
+	c.write("create model "+name, 0, func(api *client.Client) error {
+		_, err := api.Models().Create(c.t.Context(), Fields{
+			"name": name,
+			"deployments": []any{Fields{
+				"name": name + "-1", "provider": "openai", "api_base": base, "model": name, "api_key": UpstreamKey,
+				"price": Fields{"input": PerMillion(PromptPrice), "output": PerMillion(CompletionPrice)},
+			}},
+		})
+		return err
 	})
-	if err != nil {
-		c.t.Fatalf("create model %s: %v", name, err)
-	}
-	c.Sync(api)
 }
 
 // UpstreamKey is the credential of every deployment that Model makes.
@@ -169,13 +168,27 @@ func (c *Cluster) Sync(api *client.Client) {
 // Key makes a key through node i and waits until every node has it.
 func (c *Cluster) Key(i int, fields Fields) client.Key {
 	c.t.Helper()
-	api := c.Nodes[i].Admin()
-	k, err := api.Keys().Create(c.t.Context(), fields)
-	if err != nil {
-		c.t.Fatalf("create key: %v", err)
-	}
-	c.Sync(api)
+	var k client.Key
+	c.write("create key", i, func(api *client.Client) (err error) {
+		k, err = api.Keys().Create(c.t.Context(), fields)
+		return err
+	})
 	return k
+}
+
+// write has node i do something, again as long as there is no leader, as on a busy machine there may be none for a while, and waits
+// until every node has it.
+func (c *Cluster) write(what string, i int, do func(*client.Client) error) {
+	c.t.Helper()
+	api := c.Nodes[i].Admin()
+	c.Await(what, func() bool {
+		err := do(api)
+		if p, ok := errors.AsType[*client.Problem](err); err != nil && (!ok || p.Code != "no_leader") {
+			c.t.Fatalf("%s: %v", what, err)
+		}
+		return err == nil
+	})
+	c.Sync(api)
 }
 
 // Bill is what the upstream would bill at the prices of Model.
