@@ -106,7 +106,7 @@ func (g *grants) may(m *resource.Model, asked string) bool {
 	return true
 }
 
-// TestGrants_neverOutside draws three thousand grants, aliases, groups and fallbacks, lets
+// TestGrants_neverOutside draws ten thousand grants, aliases, groups and fallbacks, lets
 // deployments fail at random, and expects that no model outside the grant is ever asked.
 func TestGrants_neverOutside(t *testing.T) {
 	t.Parallel()
@@ -114,7 +114,7 @@ func TestGrants_neverOutside(t *testing.T) {
 }
 
 func neverOutside(t *testing.T) {
-	draws := uint64(3000)
+	draws := uint64(10_000)
 	if testing.Short() {
 		draws = 1000
 	}
