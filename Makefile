@@ -1,6 +1,6 @@
 # Every target is a script in scripts/; this file only names them.
 .DEFAULT_GOAL := build
-.PHONY: help build run test race cover lint fmt generate check e2e e2e-full torture bench clean
+.PHONY: help build run test race cover lint fmt generate check e2e e2e-offline e2e-full torture bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ check: generate fmt lint race ## everything before a review; the tree must stay 
 
 e2e: build ## run the tests with real processes, SDKs and faults
 	@scripts/e2e
+
+e2e-offline: build ## the same where there is no network but loopback
+	@scripts/e2e -offline
 
 e2e-full: build ## the same with the long mixes
 	@scripts/e2e -full
