@@ -49,7 +49,21 @@ func main() {
 		}
 		return
 	}
-	var o options
+	o, measure := flags()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := measure(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// flags reads the options, and what they say is to be measured.
+func flags() (o options, measure func(context.Context, options, io.Writer) error) {
+	measure = run
+	instead := func(name, usage string, what func(context.Context, options, io.Writer) error) {
+		flag.BoolFunc(name, usage, func(string) error { measure = what; return nil })
+	}
 	flag.StringVar(&o.conclave, "conclave", "bin/conclave", "the binary under test")
 	flag.IntVar(&o.requests, "requests", 4000, "requests in a round of the closed loop")
 	flag.IntVar(&o.streams, "streams", 600, "streams in a round of the closed loop")
@@ -65,46 +79,25 @@ func main() {
 	flag.IntVar(&o.models, "models", 0, "models of the node of -scale, one of them with a guardrail whose plugin it waits for")
 	flag.BoolVar(&o.oneCPU, "onecpu", false, "run the node of -scale on one CPU, by taskset and GOMAXPROCS=1")
 	flag.BoolVar(&o.plain, "plain", false, "give keys that are made in bulk no budgets")
-	memory := flag.Bool("memory", false, "measure only the memory of the node and its plugins")
-	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
-	large := flag.Bool("large", false, "measure only large bodies and many streams")
+	instead("memory", "measure only the memory of the node and its plugins", runMemory)
+	instead("admin", "measure the creating of keys instead of requests", runAdmin)
+	instead("large", "measure only large bodies and many streams", runLarge)
 	flag.IntVar(&o.bodies, "bodies", 8, "large bodies at a time")
 	flag.IntVar(&o.held, "held", 5000, "streams that are held open at a time")
-	plugged := flag.Bool("plugins", false, "measure only what plugins do to requests")
-	storm := flag.Bool("storm", false, "measure requests beside a storm of questions about the log, and readiness while clients leave with large bodies")
-	totals := flag.Bool("totals", false, "drive one key through three processes and compare every total with what the answers say, to the nanodollar")
+	instead("plugins", "measure only what plugins do to requests", runPlugins)
+	instead("storm", "measure requests beside a storm of questions about the log, and readiness while clients leave with large bodies", runStorm)
+	instead("totals", "drive one key through three processes and compare every total with what the answers say, to the nanodollar", runTotals)
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
 	flag.DurationVar(&o.totalFor, "totalfor", 10*time.Minute, "how long -totals drives")
-	clustered := flag.Bool("cluster", false, "measure what three processes do under faults, each figure beside what it is to be")
+	instead("cluster", "measure what three processes do under faults, each figure beside what it is to be", runCluster)
 	flag.StringVar(&o.only, "only", "", "figures of -cluster, by commas: confirm, fresh, transfer, failover, hang, roll, kept, commands, join, recover; all if empty")
 	flag.IntVar(&o.pairs, "pairs", 10_000, "keys that -cluster makes on one node and uses at once on another")
 	flag.IntVar(&o.commands, "commands", 1_000_000, "changes that -cluster makes one by one")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	measure := run
-	switch {
-	case *clustered:
-		measure = runCluster
-	case *storm:
-		measure = runStorm
-	case *totals:
-		measure = runTotals
-	case *plugged:
-		measure = runPlugins
-	case *large:
-		measure = runLarge
-	case o.scale > 0:
+	if o.scale > 0 {
 		measure = runScale
-	case *memory:
-		measure = runMemory
-	case *admin:
-		measure = runAdmin
 	}
-	if err := measure(ctx, o, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
-		os.Exit(1)
-	}
+	return o, measure
 }
 
 // run measures and writes the report.
