@@ -75,10 +75,14 @@ func Misspell(path, word string, letter byte) (found int, err error) {
 	}
 }
 
-// Copy copies all that is in a folder into another one, which may be there and then has nothing of its own.
+// Copy copies all that is in a folder into another one, which may be there and then has nothing of its own. It outlives a power
+// failure: a node trusts what it has once synced.
 func Copy(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
 	}
-	return command("cp", "-a", from+"/.", to)
+	if err := command("cp", "-a", from+"/.", to); err != nil {
+		return err
+	}
+	return command("sync", "-f", to)
 }
