@@ -3,8 +3,12 @@ package node_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,10 +91,23 @@ func TestBackground_everywhere(t *testing.T) {
 
 func TestBackground_cancelledElsewhere(t *testing.T) {
 	t.Parallel()
-	c := nodetest.Config{Mock: mock.Config{Latency: time.Minute}}.Start(t, 2)
+	c := nodetest.Start(t, 2)
 	k := c.Key(0, fields{"name": "k"})
+	var asked, left atomic.Int64
+	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked.Add(1)
+		<-r.Context().Done()
+		left.Add(1)
+	}))
+	t.Cleanup(func() {
+		upstream.CloseClientConnections()
+		upstream.Close()
+	})
+	c.Model("silent", upstream.URL)
 	for i, by := range c.Nodes {
-		id := begin(t, c.Nodes[0], k.Secret, fields{"stream": false})
+		id := begin(t, c.Nodes[0], k.Secret, fields{"model": "silent", "stream": false})
+		c.Await("the upstream is asked", func() bool { return asked.Load() == int64(i+1) })
 		status, raw := by.Do("POST", "/v1/responses/"+id+"/cancel", k.Secret, nil)
 		if status != 200 || !strings.Contains(string(raw), `"status":"cancelled"`) {
 			t.Errorf("cancel at %s: %d %s", by.Name, status, raw)
@@ -100,7 +117,7 @@ func TestBackground_cancelledElsewhere(t *testing.T) {
 				t.Errorf("at %s: %s", n.Name, status)
 			}
 		}
-		c.Await("the upstream is left", func() bool { return len(c.Mock.Requests()) == i+1 })
+		c.Await("the upstream is left", func() bool { return left.Load() == int64(i+1) })
 		c.Await("it is charged", func() bool {
 			got, err := c.Nodes[1].Admin().Keys().One(t.Context(), k.ID)
 			return err == nil && got.Spend > 0
